@@ -1,0 +1,102 @@
+"""`make bench`: starts the server on one core, loads it from the other, prints a table and JSON.
+
+Figures from one run compare with each other and with the limits of that run; machines differ.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from .limits import measure_limits
+from .load import measure, measure_burst
+from .scenarios import SCENARIOS, Scenario
+from .servers import RunningServer, running_server
+from .wire import Wire
+
+
+def main() -> None:
+    """Parses the command line and runs what it asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("only", nargs="?", default="", help="run the scenarios whose name has this")
+    parser.add_argument("--seconds", type=float, default=4, help="measured per scenario")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    arguments = parser.parse_args()
+    chosen = [each for each in SCENARIOS if arguments.only.lower() in each.name.lower()]
+    cores = sorted(os.sched_getaffinity(0))
+    server_core, load_core = cores[0], cores[-1]
+    with tempfile.TemporaryDirectory(prefix="reapi-bench-") as folder:
+        limits = measure_limits(server_core, Path(folder))
+        with running_server(Path(folder), server_core) as server:
+            os.sched_setaffinity(0, {load_core})
+            memory_before = server.resident_mib()
+            print(f"server on core {server_core}, load on core {load_core}")
+            rows = uvloop.run(_run_all(server, chosen, arguments.seconds, limits))
+            memory_after = server.resident_mib()
+    report = {
+        "limits": limits,
+        "rows": rows,
+        "resident_mib": {"before": memory_before, "after": memory_after},
+    }
+    print("\n".join(_closing_lines(report)))
+    print(json.dumps(report))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+async def _run_all(
+    server: RunningServer, scenarios: list[Scenario], seconds: float, limits: dict[str, float]
+) -> list[dict[str, Any]]:
+    header = f"{'':32}{'in flight':>10}{'':>22}{'p50 ms':>10}{'p95 ms':>10}{'server µs':>11}"
+    print(header + "   limit of this run")
+    rows = []
+    for scenario in scenarios:
+        async with Wire(server.target) as wire:
+            row = await _run(server, wire, scenario, seconds)
+        limit = f"{limits[scenario.limit]:,.0f}  {scenario.limit}" if scenario.limit else ""
+        print(
+            f"{scenario.name:32}{scenario.in_flight:>10,}{row['rate']:>12,.1f} {scenario.unit:9}"
+            f"{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['server_cpu_us']:>11,.0f}   {limit}"
+        )
+        rows.append(row)
+    return rows
+
+
+async def _run(
+    server: RunningServer, wire: Wire, scenario: Scenario, seconds: float
+) -> dict[str, Any]:
+    operation = await scenario.prepare(wire)
+    cpu_before = server.cpu_seconds()
+    if scenario.burst:
+        measured = await measure_burst(operation, count=scenario.burst)
+    else:
+        measured = await measure(operation, in_flight=scenario.in_flight, seconds=seconds)
+    cpu = server.cpu_seconds() - cpu_before
+    return {
+        "name": scenario.name,
+        "in_flight": scenario.in_flight,
+        "rate": measured.per_second * scenario.units,
+        "unit": scenario.unit,
+        "p50_ms": measured.quantile_ms(0.5),
+        "p95_ms": measured.quantile_ms(0.95),
+        "server_cpu_us": 1e6 * cpu / len(measured.latencies),
+    }
+
+
+def _closing_lines(report: dict[str, Any]) -> Iterator[str]:
+    yield "\nlimits of this machine, one core"
+    for name, figure in report["limits"].items():
+        yield f"  {name:40}{figure:>12,.0f}"
+    before, after = report["resident_mib"]["before"], report["resident_mib"]["after"]
+    yield "resident memory, MiB: before and after"
+    for name, mib in after.items():
+        yield f"  {name:40}{before.get(name, 0):>12,.0f}{mib:>12,.0f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""SQLite under asyncio: synchronous reads, group commit, checkpoints beside the event loop.
+
+Reads and commits run on the event loop's own thread. In WAL mode neither waits for the disk: a
+read is some microseconds out of the page cache, a commit is one write() to the WAL, and all writes
+of one loop iteration share it. A thread would cost more than the work, and every row would fight
+for the interpreter lock. What does wait for the disk, the checkpoint, runs in a thread.
+
+Committed means safe from the end of the process at any moment. After a power cut the last seconds
+may be missing; the file itself stays consistent.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from .errors import FailedPrecondition, ResourceExhausted, Unavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection], T]
+
+_CHECKPOINT_WAL_BYTES = 64 << 20
+_CACHE_KIB = 64 << 10
+
+
+class Database:
+    """One SQLite file with one writer: this object. Use it as an async context manager.
+
+    `migrations` are scripts, oldest first; the file remembers how many it has seen. A file made by
+    a newer version is refused. Not for use from other threads.
+    """
+
+    def __init__(
+        self, path: Path, migrations: Sequence[str], *, page_size_bytes: int = 4096
+    ) -> None:
+        self.path = path
+        self._migrations = migrations
+        self._page_size_bytes = page_size_bytes
+        self._connection: sqlite3.Connection
+        self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
+        self._flush_scheduled = False
+        self._paused = False
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = _connect(self.path, self._page_size_bytes)
+        self._wal_path = self.path.with_name(self.path.name + "-wal")
+        self._migrate()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._flush()
+        if self._checkpoint is not None:
+            await self._checkpoint
+            self._flush()
+        self._connection.close()
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, at once. Bound what it can return."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def write(self, operation: Write[T]) -> "asyncio.Future[T]":
+        """Runs `operation` in the next commit; await the future for its result, then durable.
+
+        Operations run in the order of the calls. One that raises is undone alone, and its future
+        has the error; a full disk is ResourceExhausted. Cancelling the future does not undo.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._pending.append((operation, future))
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            loop.call_soon(self._flush_unless_paused)
+        return future
+
+    def _flush_unless_paused(self) -> None:
+        if not self._paused:
+            self._flush()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        self._flush_scheduled = False
+        if not pending:
+            return
+        try:
+            results = self._commit(pending)
+        except Exception:
+            # One of them is to blame, or the disk: each for itself now.
+            results = [self._commit_alone(one) for one in pending]
+        for (_, future), result in zip(pending, results, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        self._checkpoint_if_due()
+
+    def _commit(self, operations: Sequence[tuple[Write[Any], Any]]) -> list[Any]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = [operation(connection) for operation, _ in operations]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    def _commit_alone(self, one: tuple[Write[Any], Any]) -> Any:
+        try:
+            return self._commit([one])[0]
+        except sqlite3.Error as error:
+            return _translated(error, self.path)
+        except Exception as error:
+            return error
+
+    def _checkpoint_if_due(self) -> None:
+        running = self._checkpoint is not None and not self._checkpoint.done()
+        if not running and self._wal_path.stat().st_size > _CHECKPOINT_WAL_BYTES:
+            self._checkpoint = asyncio.create_task(self._run_checkpoint())
+
+    async def _run_checkpoint(self) -> None:
+        """Moves the WAL into the file: most of it while writes go on, the rest while they wait.
+
+        Only a WAL that is wholly checkpointed starts over, and under steady writes it never would.
+        """
+        try:
+            await asyncio.to_thread(_checkpoint, self.path)
+            self._paused = True
+            await asyncio.to_thread(_checkpoint, self.path)
+        except sqlite3.Error:
+            # Nothing is lost: the WAL holds it all, and the next commit tries again.
+            logger.exception("cannot checkpoint %s", self.path)
+        finally:
+            self._paused = False
+            self._flush()
+
+    def _migrate(self) -> None:
+        connection = self._connection
+        ((version,),) = self.read("PRAGMA user_version")
+        if version > len(self._migrations):
+            raise FailedPrecondition(
+                f"{self.path} was written by a newer version of this program (schema {version}; "
+                f"this one knows up to {len(self._migrations)}): use that one, or another data_dir"
+            )
+        for number, script in enumerate(self._migrations[version:], start=version + 1):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT"
+            )
+
+
+def _connect(path: Path, page_size_bytes: int) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute(f"PRAGMA page_size = {page_size_bytes}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # A WAL that starts over is cut, so that its size says how full it is.
+        connection.execute("PRAGMA journal_size_limit = 0")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    return connection
+
+
+def _checkpoint(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        connection.close()
+
+
+def _translated(error: sqlite3.Error, path: Path) -> Exception:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        translated: Exception = ResourceExhausted(f"no space left on the disk of {path}")
+    elif isinstance(error, sqlite3.OperationalError):
+        translated = Unavailable(f"cannot use {path}: {error}")
+    else:
+        return error
+    translated.__cause__ = error
+    return translated

@@ -1,0 +1,95 @@
+"""Every interface at which components meet. READ THIS FIRST.
+
+`cas`, `scheduler` and `executor` never import each other: they are given objects of these types by
+server/compose.py. An implementation is proved by the contract suite of its interface in
+tests/contracts/.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Protocol
+
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
+
+from .digest import Digest
+from .errors import ReapiError
+
+
+class BlobStore(Protocol):
+    """Bytes by digest.
+
+    Safe for concurrent use by tasks of one event loop. Digests passed in are valid already. The
+    empty blob is always present, though never written (G3). A blob whose stored bytes turn out to
+    be damaged counts as absent.
+    """
+
+    async def find_missing(self, digests: Collection[Digest]) -> list[Digest]:
+        """Those that are absent, each once, in the order given.
+
+        A blob found present stays readable for the retention time from now on (CAS2).
+        """
+
+    async def read_many(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """The whole content of each blob that is present; absent ones are left out.
+
+        For small blobs: all are in memory at once, so the caller bounds the sum of their sizes.
+        """
+
+    def read(
+        self, digest: Digest, *, offset: int = 0, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The content from `offset` on, `limit` bytes of it at most, as chunks in order.
+
+        0 <= offset <= size. Raises NotFound before the first chunk and never after it; DataLoss
+        instead of the last chunk when the bytes do not hash to the digest, if all were read.
+        """
+
+    async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, ReapiError]:
+        """Stores each blob, durably against the end of the process; returns the failures only.
+
+        One bad blob (InvalidArgument: the bytes do not match their digest) fails none of the
+        others. Writing a blob that is present is a success.
+        """
+
+    async def write(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
+        """Stores one blob: all or nothing, visible and durable on return.
+
+        Raises InvalidArgument when the bytes do not match the digest, ResourceExhausted when there
+        is no room. Cancelling leaves nothing visible. If the blob is present already, returns
+        without necessarily taking all chunks.
+        """
+
+
+class ActionCache(Protocol):
+    """Results by instance name and action digest. Safe for concurrent use."""
+
+    async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
+        """The result whose blobs are all present; they stay readable for the retention time (AC2).
+
+        Raises NotFound when there is none, or when a blob that it needs is gone. The message is
+        shared with other callers: copy it before changing it.
+        """
+
+    async def put(
+        self, instance_name: str, action_digest: Digest, result: ActionResult
+    ) -> ActionResult:
+        """Stores a result in place of an earlier one, durably; returns it as stored (AC8).
+
+        Raises InvalidArgument for a malformed result and FailedPrecondition (BlobsMissing) when a
+        blob that it names is absent.
+        """
+
+
+class Call(Protocol):
+    """What a handler may know about the call that it serves. Ended calls cancel their handler."""
+
+    @property
+    def peer(self) -> str:
+        """The address of the other side, for logs."""
+
+    @property
+    def metadata(self) -> Mapping[str, str | bytes]:
+        """Request metadata by lowercase key; the last of equal keys wins."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the caller's deadline; None when it set none."""

@@ -1,0 +1,120 @@
+"""Wrappers around handlers, one concern each: error mapping and metrics.
+
+They know methods and errors, not gRPC; `wrap` puts them around every row of a table.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from google.rpc import code_pb2
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from .errors import Internal, ReapiError
+from .interfaces import Call
+from .rpc import Method, Reply, StreamHandler, UnaryHandler
+
+logger = logging.getLogger(__name__)
+
+
+class RpcMetrics:
+    """Calls by method and code, and their durations. Register once per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.handled = Counter(
+            "reapi_rpc_handled",
+            "Calls that ended, by method and code.",
+            ("method", "code"),
+            registry=registry,
+        )
+        self.duration_seconds = Histogram(
+            "reapi_rpc_duration_seconds",
+            "From the first byte of the request to the last of the reply.",
+            ("method",),
+            registry=registry,
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 30, 300),
+        )
+
+
+def wrap(methods: Sequence[Method], metrics: RpcMetrics) -> list[Method]:
+    """Every method with its errors mapped and its calls counted."""
+    return [
+        replace(
+            method,
+            handler=(
+                _wrap_stream(method, cast(StreamHandler, method.handler), metrics)
+                if method.streams_replies
+                else _wrap_unary(method, cast(UnaryHandler, method.handler), metrics)
+            ),
+        )
+        for method in methods
+    ]
+
+
+def _wrap_unary(method: Method, handler: UnaryHandler, metrics: RpcMetrics) -> UnaryHandler:
+    ended = _Ended(method.path, metrics)
+
+    async def unary(request: Any, call: Call) -> Reply:
+        started = time.perf_counter()
+        code = code_pb2.CANCELLED
+        try:
+            reply = await handler(request, call)
+            code = code_pb2.OK
+            return reply
+        except Exception as error:
+            known = _reapi_error(error, method.path)
+            code = known.code
+            raise known from error.__cause__ if known is error else error
+        finally:
+            ended.count(code, time.perf_counter() - started)
+
+    return unary
+
+
+def _wrap_stream(method: Method, handler: StreamHandler, metrics: RpcMetrics) -> StreamHandler:
+    ended = _Ended(method.path, metrics)
+
+    async def stream(request: Any, call: Call) -> AsyncIterator[Reply]:
+        started = time.perf_counter()
+        code = code_pb2.CANCELLED
+        try:
+            async for reply in handler(request, call):
+                yield reply
+            code = code_pb2.OK
+        except Exception as error:
+            known = _reapi_error(error, method.path)
+            code = known.code
+            raise known from error.__cause__ if known is error else error
+        finally:
+            ended.count(code, time.perf_counter() - started)
+
+    return stream
+
+
+class _Ended:
+    """Counts the ended calls of one method; labels are looked up once per code."""
+
+    def __init__(self, path: str, metrics: RpcMetrics) -> None:
+        self._path = path
+        self._handled = metrics.handled
+        self._observe = metrics.duration_seconds.labels(path).observe
+        self._by_code: dict[int, Counter] = {}
+
+    def count(self, code: int, seconds: float) -> None:
+        counter = self._by_code.get(code)
+        if counter is None:
+            counter = self._by_code[code] = self._handled.labels(
+                self._path, code_pb2.Code.Name(code)
+            )
+        counter.inc()
+        self._observe(seconds)
+
+
+def _reapi_error(error: Exception, path: str) -> ReapiError:
+    """The error itself if it is ours; any other is a bug: its trace goes to the log alone."""
+    if isinstance(error, ReapiError):
+        return error
+    logger.error("unexpected error in %s", path, exc_info=error)
+    return Internal("internal error; the server's log has the trace")

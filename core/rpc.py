@@ -1,0 +1,218 @@
+"""Binds a table of methods to a listening gRPC server; the only file that knows grpc.aio's server.
+
+A service is a class of async functions from request to reply (core/interfaces.py says what a Call
+is). Health and reflection go through the same table. Another transport replaces this file alone.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from .errors import InvalidArgument, ReapiError, Unavailable, status_of
+from .interfaces import Call
+
+LARGEST_MESSAGE_BYTES = 64 << 20
+"""Of one request or reply. Clients mostly keep gRPC's 4 MiB, so replies to them stay below (L1)."""
+
+Reply = Message | bytes
+UnaryHandler = Callable[[Any, Call], Awaitable[Reply]]
+StreamHandler = Callable[[Any, Call], AsyncIterator[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table.
+
+    `handler` takes the request, or an async iterator of requests when `streams_requests`, and a
+    Call. It is a coroutine function that returns the reply, or an async generator of replies when
+    `streams_replies`. Replies may be serialized already. `request_type` None hands over raw bytes.
+    """
+
+    path: str
+    streams_requests: bool
+    streams_replies: bool
+    request_type: type[Message] | None
+    handler: UnaryHandler | StreamHandler
+
+
+def bind(
+    service: ServiceDescriptor,
+    handlers: Mapping[str, UnaryHandler | StreamHandler],
+    *,
+    raw_requests: frozenset[str] = frozenset(),
+) -> list[Method]:
+    """Rows for the methods of `service` that `handlers` names; the others stay unimplemented."""
+    return [
+        Method(
+            path=f"/{service.full_name}/{name}",
+            streams_requests=service.methods_by_name[name].client_streaming,
+            streams_replies=service.methods_by_name[name].server_streaming,
+            request_type=(
+                None
+                if name in raw_requests
+                else GetMessageClass(service.methods_by_name[name].input_type)
+            ),
+            handler=handler,
+        )
+        for name, handler in handlers.items()
+    ]
+
+
+class RpcServer:
+    """Serves a method table on one TCP address from `async with` on.
+
+    Leaving the context stops at once; call `drain` before for a gentle end. `port` is the one in
+    use, also when port 0 was asked for.
+    """
+
+    def __init__(self, methods: Sequence[Method], *, listen: str) -> None:
+        self._methods = methods
+        self._listen = listen
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        server = grpc.aio.server(options=_server_options())
+        server.add_generic_rpc_handlers((_Table(self._methods),))
+        try:
+            self.port = server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise Unavailable(f"cannot listen on {self._listen}: is the port in use?") from error
+        await server.start()
+        self._server = server
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Takes no new calls, lets running ones end, cancels what is left after the grace time."""
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+
+
+def _server_options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.absolute_max_metadata_size", 32 << 10),
+        ("grpc.so_reuseport", 0),
+        # Clients ping on quiet streams; by default gRPC would end their connections (Q-PING).
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+class _GrpcCall:
+    """A Call over grpc.aio's context, read lazily: most handlers ask for nothing."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self._context = context
+
+    @property
+    def peer(self) -> str:
+        return str(self._context.peer())
+
+    @property
+    def metadata(self) -> Mapping[str, str | bytes]:
+        return dict(cast(Any, self._context.invocation_metadata()) or ())
+
+    @property
+    def seconds_left(self) -> float | None:
+        return cast(float | None, self._context.time_remaining())
+
+
+class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio is untyped
+    """Finds the handler of a path."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self._handlers = {method.path: _method_handler(method) for method in methods}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _method_handler(method: Method) -> grpc.RpcMethodHandler:
+    """The grpc handler of one row; messages pass through it as bytes."""
+    bound = _bind_stream_reply(method) if method.streams_replies else _bind_unary_reply(method)
+    makers = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make: Any = makers[method.streams_requests, method.streams_replies]
+    return make(bound)
+
+
+def _bind_unary_reply(method: Method) -> Callable[..., Awaitable[bytes]]:
+    parse = _parser(method)
+    handler = cast(UnaryHandler, method.handler)
+
+    async def serve(request: Any, context: grpc.aio.ServicerContext) -> bytes:
+        try:
+            reply = await handler(parse(request), _GrpcCall(context))
+        except ReapiError as error:
+            return await _abort(context, error)
+        return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+    return serve
+
+
+def _bind_stream_reply(method: Method) -> Callable[..., AsyncIterator[bytes]]:
+    parse = _parser(method)
+    handler = cast(StreamHandler, method.handler)
+
+    async def serve(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        try:
+            async for reply in handler(parse(request), _GrpcCall(context)):
+                yield reply if isinstance(reply, bytes) else reply.SerializeToString()
+        except ReapiError as error:
+            await _abort(context, error)
+
+    return serve
+
+
+def _parser(method: Method) -> Callable[[Any], Any]:
+    """From the bytes, or the iterator of bytes, that grpc hands over to what the handler takes."""
+    request_type = method.request_type
+    if request_type is None:
+        return lambda request: request
+
+    def parse(request: bytes) -> Message:
+        try:
+            return request_type.FromString(request)
+        except DecodeError as error:
+            raise InvalidArgument(
+                f"the request is not a {request_type.DESCRIPTOR.full_name}"
+            ) from error
+
+    async def parse_each(requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield parse(request)
+
+    return parse_each if method.streams_requests else parse
+
+
+_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: ReapiError) -> bytes:
+    """Ends the call with the status that says `error`."""
+    status = status_of(error)
+    trailing = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
+    await context.abort(_STATUS_CODES[error.code], error.message, trailing)
+    raise AssertionError("abort always raises") from error

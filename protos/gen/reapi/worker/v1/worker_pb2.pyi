@@ -1,0 +1,166 @@
+import datetime
+
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as _remote_execution_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ConnectRequest(_message.Message):
+    __slots__ = ("register", "heartbeat", "progress", "completion", "drain")
+    REGISTER_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    register: Register
+    heartbeat: Heartbeat
+    progress: Progress
+    completion: Completion
+    drain: Drain
+    def __init__(self, register: _Optional[_Union[Register, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., completion: _Optional[_Union[Completion, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+
+class ConnectResponse(_message.Message):
+    __slots__ = ("registered", "lease", "cancel", "completion_received")
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    registered: Registered
+    lease: Lease
+    cancel: CancelLease
+    completion_received: CompletionReceived
+    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., cancel: _Optional[_Union[CancelLease, _Mapping]] = ..., completion_received: _Optional[_Union[CompletionReceived, _Mapping]] = ...) -> None: ...
+
+class Register(_message.Message):
+    __slots__ = ("worker_id", "session_id", "slots", "platform", "held")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    session_id: str
+    slots: int
+    platform: _remote_execution_pb2.Platform
+    held: _containers.RepeatedCompositeFieldContainer[LeaseKey]
+    def __init__(self, worker_id: _Optional[str] = ..., session_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., held: _Optional[_Iterable[_Union[LeaseKey, _Mapping]]] = ...) -> None: ...
+
+class LeaseKey(_message.Message):
+    __slots__ = ("operation_name", "epoch")
+    OPERATION_NAME_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    operation_name: str
+    epoch: int
+    def __init__(self, operation_name: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("key", "metadata")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    key: LeaseKey
+    metadata: _remote_execution_pb2.ExecutedActionMetadata
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ..., metadata: _Optional[_Union[_remote_execution_pb2.ExecutedActionMetadata, _Mapping]] = ...) -> None: ...
+
+class Completion(_message.Message):
+    __slots__ = ("key", "response")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    key: LeaseKey
+    response: _remote_execution_pb2.ExecuteResponse
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ...) -> None: ...
+
+class Drain(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Registered(_message.Message):
+    __slots__ = ("heartbeat_interval", "revoked")
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    heartbeat_interval: _duration_pb2.Duration
+    revoked: _containers.RepeatedCompositeFieldContainer[LeaseKey]
+    def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., revoked: _Optional[_Iterable[_Union[LeaseKey, _Mapping]]] = ...) -> None: ...
+
+class Lease(_message.Message):
+    __slots__ = ("key", "instance_name", "digest_function", "action_digest", "action", "blobs", "timeout", "queued_timestamp", "request_metadata", "inline_stdout", "inline_stderr", "inline_output_files")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_METADATA_FIELD_NUMBER: _ClassVar[int]
+    INLINE_STDOUT_FIELD_NUMBER: _ClassVar[int]
+    INLINE_STDERR_FIELD_NUMBER: _ClassVar[int]
+    INLINE_OUTPUT_FILES_FIELD_NUMBER: _ClassVar[int]
+    key: LeaseKey
+    instance_name: str
+    digest_function: _remote_execution_pb2.DigestFunction.Value
+    action_digest: _remote_execution_pb2.Digest
+    action: _remote_execution_pb2.Action
+    blobs: _containers.RepeatedCompositeFieldContainer[InlineBlob]
+    timeout: _duration_pb2.Duration
+    queued_timestamp: _timestamp_pb2.Timestamp
+    request_metadata: _remote_execution_pb2.RequestMetadata
+    inline_stdout: bool
+    inline_stderr: bool
+    inline_output_files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., blobs: _Optional[_Iterable[_Union[InlineBlob, _Mapping]]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., inline_stdout: _Optional[bool] = ..., inline_stderr: _Optional[bool] = ..., inline_output_files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class InlineBlob(_message.Message):
+    __slots__ = ("digest", "data")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    digest: _remote_execution_pb2.Digest
+    data: bytes
+    def __init__(self, digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class CancelLease(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: LeaseKey
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ...) -> None: ...
+
+class CompletionReceived(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: LeaseKey
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ...) -> None: ...
+
+class ListWorkersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListWorkersResponse(_message.Message):
+    __slots__ = ("workers",)
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    workers: _containers.RepeatedCompositeFieldContainer[Worker]
+    def __init__(self, workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ...) -> None: ...
+
+class Worker(_message.Message):
+    __slots__ = ("worker_id", "slots", "platform", "draining", "connected", "operations")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    slots: int
+    platform: _remote_execution_pb2.Platform
+    draining: bool
+    connected: bool
+    operations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, worker_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., draining: _Optional[bool] = ..., connected: _Optional[bool] = ..., operations: _Optional[_Iterable[str]] = ...) -> None: ...

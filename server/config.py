@@ -1,0 +1,147 @@
+"""The server's settings: one TOML file, overlaid by REAPI_<SECTION>__<KEY>, checked before use.
+
+The comments on the fields are the manual. Components get plain values, never these objects.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from reapi.core.errors import InvalidArgument
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+Role = Literal["frontend", "scheduler", "executor"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSection(_Section):
+    """[server]"""
+
+    # HOST:PORT of gRPC; port 0 takes a free one.
+    listen: str = "127.0.0.1:8980"
+    # HOST:PORT of HTTP: /healthz, /readyz, /metrics.
+    http_listen: str = "127.0.0.1:8080"
+    # What this process does; all of it by default.
+    roles: tuple[Role, ...] = ("frontend", "scheduler", "executor")
+    # The instance names that are served; a request for another one is refused.
+    instance_names: tuple[str, ...] = ("", "main")
+    # How long running calls may take to end after SIGTERM.
+    drain_seconds: PositiveSeconds = 20
+
+
+class StorageSection(_Section):
+    """[storage]"""
+
+    # Blobs beyond this are evicted, oldest use first.
+    max_size_bytes: Positive = 50 << 30
+    # A blob reported present stays readable this long.
+    retention_seconds: Positive = 24 * 3600
+    # Blobs up to this size live in the database instead of in a file of their own.
+    inline_max_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 16 << 10
+
+
+class SchedulerSection(_Section):
+    """[scheduler]"""
+
+    # HOST:PORT of the scheduler, for a process that is an executor only.
+    endpoint: str = "127.0.0.1:8980"
+    # How often a worker says that it is alive.
+    heartbeat_seconds: PositiveSeconds = 5
+    # A worker that is silent, or away, this long is lost: its actions go to others.
+    worker_timeout_seconds: PositiveSeconds = 20
+    # How often an action is tried before it fails when its workers die.
+    max_attempts: Positive = 3
+    # How long an action runs on that nobody waits for any more.
+    unwatched_seconds: PositiveSeconds = 120
+    # The timeout of actions that name none, and the longest that one may name.
+    default_timeout_seconds: Positive = 3600
+    max_timeout_seconds: Positive = 24 * 3600
+
+
+class ExecutorSection(_Section):
+    """[executor]"""
+
+    # Unique in the fleet and the same after a restart.
+    worker_id: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
+    # Actions that run at once.
+    slots: Positive = Field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
+    # Platform properties that this worker offers.
+    platform: dict[str, str] = Field(default_factory=dict)
+    # Where inputs are cached and actions run; DATA_DIR/executor by default.
+    cache_dir: Path | None = None
+    # Cached inputs beyond this are removed, oldest use first.
+    cache_max_size_bytes: Positive = 20 << 30
+
+
+class ServerConfig(BaseSettings):
+    """All settings, valid and frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REAPI_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    # Everything that is kept lives below this folder.
+    data_dir: Path = Path("reapi-data")
+    server: ServerSection = ServerSection()
+    storage: StorageSection = StorageSection()
+    scheduler: SchedulerSection = SchedulerSection()
+    executor: ExecutorSection = Field(default_factory=ExecutorSection)
+
+    @property
+    def executor_dir(self) -> Path:
+        """Where the executor keeps its cache and work areas."""
+        return self.executor.cache_dir or self.data_dir / "executor"
+
+
+def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
+    """Settings from flags, then the environment, then `file`, then defaults.
+
+    Raises InvalidArgument that names each wrong key and what is wrong with it.
+    """
+    if file is not None and not file.is_file():
+        raise InvalidArgument(f"no configuration file at {file}")
+
+    class FromFile(ServerConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    try:
+        return FromFile(**flags)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_problem(each)}" for each in error.errors())
+        raise InvalidArgument(f"the configuration is not valid:\n{problems}") from error
+    except ValueError as error:
+        raise InvalidArgument(f"cannot read {file}: {error}") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: there is no such key"
+    return f"{key}: {error['msg']}, not {error['input']!r}"

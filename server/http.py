@@ -1,0 +1,66 @@
+"""The HTTP side: health for probes and metrics for Prometheus."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from reapi.core.errors import Unavailable
+
+
+def make_app(registry: CollectorRegistry, is_ready: Callable[[], bool]) -> Starlette:
+    """`/healthz` answers while the event loop runs, `/readyz` while new work is welcome."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        return PlainTextResponse("ready\n") if is_ready() else PlainTextResponse("draining\n", 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def install_signal_handlers(self) -> None:
+        return
+
+    @asynccontextmanager
+    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Serves on `listener` inside the context."""
+        task = asyncio.create_task(self._serve([listener]))
+        try:
+            yield
+        finally:
+            self.should_exit = True
+            await task
+
+
+@asynccontextmanager
+async def serve_http(app: Starlette, listen: str) -> AsyncIterator[int]:
+    """Serves `app` on HOST:PORT inside the context, which is given the port in use."""
+    host, _, port = listen.rpartition(":")
+    try:
+        listener = socket.create_server((host.strip("[]"), int(port)))
+    except OSError as error:
+        raise Unavailable(f"cannot listen on {listen}: {error.strerror}") from error
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    async with server.serving(listener):
+        yield listener.getsockname()[1]
