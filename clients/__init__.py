@@ -1,0 +1,69 @@
+"""The Python API of the remote execution service.
+
+    async with Client("grpc://localhost:8980") as client:
+        result = await client.run(["make"], inputs=["src", "Makefile"], outputs=["out"])
+
+`SyncClient` is the same without async. Errors are those of `reapi.core.errors`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reapi.core.digest import Digest
+    from reapi.core.errors import ReapiError
+
+    from .client import Client
+    from .model import (
+        ActionDetails,
+        Activity,
+        CommandSpec,
+        CommandTimedOut,
+        Entry,
+        EntryKind,
+        Operation,
+        Progress,
+        RunProgress,
+        RunResult,
+        ServerStatus,
+        Stage,
+        Timings,
+        Worker,
+    )
+    from .sync_client import SyncClient
+
+__all__ = [
+    "ActionDetails",
+    "Activity",
+    "Client",
+    "CommandSpec",
+    "CommandTimedOut",
+    "Digest",
+    "Entry",
+    "EntryKind",
+    "Operation",
+    "Progress",
+    "ReapiError",
+    "RunProgress",
+    "RunResult",
+    "ServerStatus",
+    "Stage",
+    "SyncClient",
+    "Timings",
+    "Worker",
+]
+
+_MODULES = {
+    "Client": "reapi.clients.client",
+    "SyncClient": "reapi.clients.sync_client",
+    "Digest": "reapi.core.digest",
+    "ReapiError": "reapi.core.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use: gRPC costs 0.1 s, which `reapi-cli --help` need not pay."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES.get(name, "reapi.clients.model")), name)

@@ -1,0 +1,283 @@
+"""A connection to a server: calls, deadlines, retries and errors; the only file that knows
+grpc.aio's client.
+
+Statuses come back as the errors of core/errors.py, the same that the service raised.
+"""
+
+from __future__ import annotations  # grpc's stubs are generic where its classes are not
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Generic, Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+
+from reapi.core.errors import InvalidArgument, ReapiError, Unavailable, error_of
+from reapi.core.request_metadata import REQUEST_METADATA_KEY
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    RequestMetadata,
+    ToolDetails,
+)
+
+from .methods import ClientMethod, Reply, Request
+from .retry import Retries
+
+LARGEST_MESSAGE_BYTES = 64 << 20
+CALL_SECONDS = 60.0
+"""What a unary call may take unless its caller says otherwise, retries included."""
+
+_UNREACHED_SECONDS = 2.0
+_LOST_SECONDS = 30.0
+_CONNECT_SECONDS = 5.0
+_STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class Channel:
+    """Calls methods of one server; use it as an async context manager, in one event loop.
+
+    `server` is `grpc://host:port` or `host:port`. Nothing is dialled before the first call. A
+    server that was never reached is given up after some seconds (Unavailable names the address);
+    one that was lost is waited for half a minute. Cancelling a call cancels it at the server.
+    """
+
+    def __init__(
+        self, server: str, *, tool_name: str = "reapi-client", token: str | None = None
+    ) -> None:
+        self.address = _address(server)
+        self._metadata = _metadata(tool_name, token)
+        self._calls: dict[str, Any] = {}
+        self._was_reached = False
+        self._channel: grpc.aio.Channel
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close()
+
+    def retries(self) -> Retries:
+        """The patience for one call of the caller's own making, such as a resumed stream."""
+        return Retries(_LOST_SECONDS if self._was_reached else _UNREACHED_SECONDS)
+
+    async def unary(
+        self,
+        method: ClientMethod[Request, Reply],
+        request: Request,
+        *,
+        timeout: float | None = CALL_SECONDS,
+    ) -> Reply:
+        """One request, one reply; tried again when that may help, for all of them are idempotent.
+
+        Raises the ReapiError that the server answered, DeadlineExceeded after `timeout` seconds.
+        """
+        call = self._callable("unary_unary", method)
+        try:
+            reply = cast(Reply, await call(request, metadata=self._metadata, timeout=timeout))
+        except grpc.aio.AioRpcError as error:
+            return await self._unary_again(method, request, timeout, self._error(error))
+        self._was_reached = True
+        return reply
+
+    async def _unary_again(
+        self,
+        method: ClientMethod[Request, Reply],
+        request: Request,
+        timeout: float | None,
+        error: ReapiError,
+    ) -> Reply:
+        retries = self.retries()
+        loop = asyncio.get_running_loop()
+        give_up_at = None if timeout is None else loop.time() + timeout
+        call = self._callable("unary_unary", method)
+        while True:
+            await retries.wait(error)
+            left = None if give_up_at is None else give_up_at - loop.time()
+            try:
+                reply = cast(Reply, await call(request, metadata=self._metadata, timeout=left))
+            except grpc.aio.AioRpcError as again:
+                error = self._error(again)
+            else:
+                self._was_reached = True
+                return reply
+
+    async def server_stream(
+        self,
+        method: ClientMethod[Request, Reply],
+        request: Request,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Reply, None]:
+        """The replies to one request, as they come. Never tried again: the caller knows how.
+
+        Closing the iterator early cancels the call.
+        """
+        call = self._callable("unary_stream", method)(
+            request, metadata=self._metadata, timeout=timeout
+        )
+        try:
+            async for reply in call:
+                self._was_reached = True
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        finally:
+            call.cancel()
+
+    async def client_stream(
+        self,
+        method: ClientMethod[Request, Reply],
+        requests: AsyncIterator[Request],
+        *,
+        timeout: float | None = None,
+    ) -> Reply:
+        """Sends requests until there are no more, or the server has heard enough (Q-EARLY).
+
+        An error of `requests` cancels the call and passes through. Never tried again.
+        """
+        call = self._callable("stream_unary", method)(metadata=self._metadata, timeout=timeout)
+        try:
+            await call.wait_for_connection()
+            async for request in requests:
+                if not await _send(call, request):
+                    break
+            await call.done_writing()
+            reply = cast(Reply, await call)
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        finally:
+            call.cancel()
+        self._was_reached = True
+        return reply
+
+    def bidirectional(
+        self, method: ClientMethod[Request, Reply]
+    ) -> BidirectionalCall[Request, Reply]:
+        """Opens a stream in both directions; use it as an async context manager."""
+        call = self._callable("stream_stream", method)(metadata=self._metadata)
+        return BidirectionalCall(call, self._error)
+
+    def _callable(self, cardinality: str, method: ClientMethod[Any, Any]) -> Any:
+        call = self._calls.get(method.path)
+        if call is None:
+            call = self._calls[method.path] = getattr(self._channel, cardinality)(
+                method.path,
+                request_serializer=method.request_type.SerializeToString,
+                response_deserializer=method.reply_type.FromString,
+            )
+        return call
+
+    def _error(self, error: grpc.aio.AioRpcError) -> ReapiError:
+        """The error that the server raised, or that says why it could not be asked."""
+        text = error.details() or ""
+        if error.code() is grpc.StatusCode.UNAVAILABLE and text.startswith(_UNREACHABLE_TEXTS):
+            reason = text.rpartition(": ")[2]
+            return Unavailable(
+                f"cannot reach a server at {self.address} ({reason}): "
+                "is it running, and is the address right?"
+            )
+        self._was_reached = True
+        for key, value in error.trailing_metadata() or ():
+            if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+                try:
+                    status = Status.FromString(value)
+                except DecodeError:
+                    break
+                if status.code == error.code().value[0]:
+                    return error_of(status)
+        return error_of(Status(code=error.code().value[0], message=text))
+
+
+class BidirectionalCall(Generic[Request, Reply]):
+    """A stream in both directions. One task may send while another iterates over the replies."""
+
+    def __init__(self, call: Any, error_of_call: Callable[[Any], ReapiError]) -> None:
+        self._call = call
+        self._error_of_call = error_of_call
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._call.cancel()
+
+    async def send(self, request: Request) -> None:
+        """Waits while the other side is slow to take it; raises when the call is over."""
+        try:
+            await self._call.wait_for_connection()
+        except grpc.aio.AioRpcError as error:
+            raise self._error_of_call(error) from error
+        if not await _send(self._call, request):
+            raise Unavailable("the other side has ended the stream")
+
+    async def done_sending(self) -> None:
+        """Says that no more requests come; replies may."""
+        await self._call.done_writing()
+
+    async def __aiter__(self) -> AsyncIterator[Reply]:
+        try:
+            async for reply in self._call:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise self._error_of_call(error) from error
+
+
+async def _send(call: Any, request: Message) -> bool:
+    """Sends a message of a stream; False when the call is over, whose status says why.
+
+    grpc.aio's own `write` overwrites that status with INTERNAL when the call ends while it waits,
+    which is how an upload of a blob that is there already ends (Q-EARLY).
+    """
+    if call.done():
+        return False
+    try:
+        await call._cython_call.send_serialized_message(request.SerializeToString())
+    except grpc.aio.InternalError:
+        return False
+    return True
+
+
+_UNREACHABLE_TEXTS = ("failed to connect", "DNS resolution failed", "Failed to pick subchannel")
+
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
+    # The violations of a FAILED_PRECONDITION name every missing blob (EX7), in a header.
+    ("grpc.max_metadata_size", 1 << 20),
+    ("grpc.absolute_max_metadata_size", 2 << 20),
+    ("grpc.min_reconnect_backoff_ms", round(_CONNECT_SECONDS * 1000)),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A peer that vanished without a word is noticed even while a stream is quiet.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Retries are ours alone, and so is the connection: other channels' failures are not our state.
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    # Build traffic does not go through the desktop's web proxy, as with Bazel.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def _address(server: str) -> str:
+    """`host:port` of what a user writes; raises InvalidArgument."""
+    scheme, separator, rest = server.rpartition("://")
+    if separator and scheme != "grpc":
+        raise InvalidArgument(f"server {server!r}: write it as grpc://HOST:PORT")
+    host, colon, port = rest.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f"server {server!r} has no port: write it as grpc://HOST:PORT")
+    return rest
+
+
+def _metadata(tool_name: str, token: str | None) -> tuple[tuple[str, str | bytes], ...]:
+    """What every call of this channel carries: who calls, and which calls belong together (G8)."""
+    request_metadata = RequestMetadata(
+        tool_details=ToolDetails(tool_name=tool_name), tool_invocation_id=str(uuid.uuid4())
+    )
+    fixed = ((REQUEST_METADATA_KEY, request_metadata.SerializeToString()),)
+    return fixed if token is None else (*fixed, ("authorization", f"Bearer {token}"))

@@ -1,0 +1,84 @@
+"""The entry point of `reapi-cli`: runs a command and turns its end into an exit code.
+
+gRPC and the protocol's messages take a while to import, so commands import them when they run.
+"""
+
+import os
+import sys
+
+import click
+
+from . import (
+    action_command,
+    blob_commands,
+    completion_command,
+    operation_commands,
+    run_command,
+    server_commands,
+)
+from .exit_codes import FAILED, INTERRUPTED
+
+EPILOG = """\b
+Settings come from flags, then REAPI_SERVER, REAPI_INSTANCE and REAPI_TOKEN_FILE, then reapi.toml
+in this directory or above, then ~/.config/reapi/config.toml (keys: server, instance_name,
+token_file).
+\b
+Exit codes: 0 well, 125 any failure of reapi-cli itself, 130 interrupted; `run` exits with the code
+of its command, 124 when the command timed out.
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--server", metavar="grpc://HOST:PORT", help="Where the server listens.")
+@click.option("--instance", "instance_name", metavar="NAME", help="Instance name; empty if unset.")
+@click.option("--token-file", metavar="FILE", help="File with the bearer token to send.")
+@click.pass_context
+def cli(
+    context: click.Context, server: str | None, instance_name: str | None, token_file: str | None
+) -> None:
+    """Runs commands remotely and looks into the content-addressed store of a REAPI server."""
+    context.obj = {"server": server, "instance_name": instance_name, "token_file": token_file}
+
+
+for command in (
+    run_command.run,
+    blob_commands.upload,
+    blob_commands.download,
+    blob_commands.cat,
+    blob_commands.ls,
+    action_command.action,
+    operation_commands.operations,
+    server_commands.workers,
+    server_commands.status,
+    completion_command.completion,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line of this process and exits."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # stderr is the command's, and ours
+    try:
+        exit_code = cli.main(standalone_mode=False, prog_name="reapi-cli")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        exit_code = FAILED
+    except click.UsageError as error:
+        click.echo(f"reapi-cli: {error.format_message()}", err=True)
+        if error.ctx is not None:
+            click.echo(f"see: {error.ctx.command_path} --help", err=True)
+        exit_code = FAILED
+    except click.ClickException as error:
+        click.echo(f"reapi-cli: {error.format_message()}", err=True)
+        exit_code = FAILED
+    except (click.Abort, KeyboardInterrupt):
+        exit_code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not complain about it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        exit_code = FAILED
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Types of arguments and options: digests, K=V pairs, durations."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from reapi.core.digest import Digest
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?\Z", re.ASCII)
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_SECONDS = 30 * 86400.0
+
+
+class DigestType(click.ParamType["Digest"]):
+    """HASH/SIZE"""
+
+    name = "HASH/SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> "Digest":
+        from reapi.core.digest import parse_digest_text
+        from reapi.core.errors import InvalidArgument
+
+        try:
+            return parse_digest_text(value)
+        except InvalidArgument as error:
+            raise click.ClickException(error.message) from error
+
+
+class PairType(click.ParamType[tuple[str, str]]):
+    """K=V; the value may be empty and may hold more equal signs."""
+
+    name = "K=V"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        key, separator, rest = value.partition("=")
+        if not separator or not key:
+            self.fail(f"{value!r} is not of the form K=V", param, ctx)
+        return key, rest
+
+
+class DurationType(click.ParamType[float]):
+    """A number with ms, s, m or h; seconds without."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        match = _DURATION.match(value)
+        if match is None:
+            self.fail(f"{value!r} is not a duration such as 500ms, 60s, 5m or 1h", param, ctx)
+        seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
+        if not 0 < seconds <= _LONGEST_SECONDS:
+            self.fail(f"{value!r} is not between 1ms and 720h", param, ctx)
+        return seconds
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+digest_argument = click.argument("digest", type=DigestType(), metavar="HASH/SIZE")

@@ -1,0 +1,94 @@
+"""`reapi-cli run`: a command, its inputs and outputs, and nothing in between to see."""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .exit_codes import TIMED_OUT, of_command
+from .parameters import DurationType, PairType, json_option
+from .progress_line import ProgressLine
+from .report import print_json, result_json
+from .session import with_client
+
+if TYPE_CHECKING:
+    from reapi.clients.client import Client
+    from reapi.clients.model import RunResult
+
+EPILOG = """\b
+Example:
+  reapi-cli run --input src --output out/app -- sh -c 'mkdir -p out && cc -o out/app src/*.c'
+\b
+Exit codes: that of the command; 124 the command took longer than --timeout, 125 reapi-cli or the
+server failed, 126 the command cannot be executed, 127 it was not found, 130 interrupted.
+"""
+
+
+@click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--input", "inputs", multiple=True, metavar="PATH", help="File or directory to send; repeat."
+)
+@click.option(
+    "--output", "outputs", multiple=True, metavar="PATH", help="What to bring back; repeat."
+)
+@click.option("--env", type=PairType(), multiple=True, help="Environment variable; repeat.")
+@click.option("--platform", type=PairType(), multiple=True, help="What the worker must be; repeat.")
+@click.option("--workdir", default="", metavar="DIR", help="Where the command starts.")
+@click.option(
+    "--timeout", type=DurationType(), metavar="60s", help="What the command may take: 500ms, 5m."
+)
+@click.option("--no-cache", is_flag=True, help="Run it even if its result is cached.")
+@json_option
+@click.argument("command", nargs=-1, required=True, metavar="-- CMD...")
+def run(
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    env: tuple[tuple[str, str], ...],
+    platform: tuple[tuple[str, str], ...],
+    workdir: str,
+    timeout: float | None,
+    no_cache: bool,
+    as_json: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Run a command remotely, with the exit code, stdout and stderr that it has there.
+
+    All paths are relative to the current directory, which is the root of what the command sees:
+    the inputs, and nothing else. Outputs are written back to the same paths. Interrupting (Ctrl-C)
+    cancels the command.
+    """
+    from reapi.clients.model import CommandTimedOut
+
+    async def work(client: "Client") -> "tuple[RunResult, bool]":
+        try:
+            with ProgressLine() as line:
+                result = await client.run(
+                    command,
+                    inputs=inputs,
+                    outputs=outputs,
+                    env=dict(env),
+                    platform=platform,
+                    working_directory=workdir,
+                    command_timeout=timeout,
+                    root=os.getcwd(),
+                    skip_cache_lookup=no_cache,
+                    on_progress=line.show_run,
+                )
+        except CommandTimedOut as error:
+            return error.result, True
+        return result, False
+
+    result, has_timed_out = with_client(work)
+    exit_code = TIMED_OUT if has_timed_out else of_command(result.exit_code)
+    if as_json:
+        print_json(result_json(result) | {"exit_code": exit_code, "timed_out": has_timed_out})
+        return exit_code
+    for stream, data in ((sys.stdout.buffer, result.stdout), (sys.stderr.buffer, result.stderr)):
+        stream.write(data)
+        stream.flush()
+    if has_timed_out:
+        click.echo("reapi-cli: the command took longer than its timeout and was killed", err=True)
+    elif result.message:
+        click.echo(f"reapi-cli: the server says: {result.message}", err=True)
+    return exit_code

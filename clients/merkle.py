@@ -1,0 +1,142 @@
+"""Local files and directories as a Merkle tree of canonical Directory messages (IN13)."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reapi.core.digest import Digest, digest_of
+from reapi.core.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Directory
+
+from .file_digests import FileDigests
+from .paths import DEEPEST, relative_to_root
+
+
+@dataclass(slots=True)
+class LocalTree:
+    """A tree as it is uploaded: the digest of its root, messages in memory, files on disk."""
+
+    root_digest: Digest
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+    files: dict[Digest, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A directory of the tree while it grows."""
+
+    files: dict[str, tuple[Digest, bool]] = field(default_factory=dict)
+    symlinks: dict[str, str] = field(default_factory=dict)
+    directories: dict[str, "_Node"] = field(default_factory=dict)
+
+
+def build_tree(
+    root: Path,
+    inputs: Iterable[str],
+    digests: FileDigests,
+    *,
+    empty_directories: Iterable[str] = (),
+    is_stopped: Callable[[], bool] = bool,
+) -> LocalTree:
+    """The tree that has `inputs` (files, directories, symlinks) where they lie below `root`.
+
+    Symlinks stay symlinks, except in the middle of an input's path. Raises NotFound for an input
+    that is absent, InvalidArgument for one outside of the root and for what is no file, directory
+    or symlink. Blocks: run it in a thread; when `is_stopped` says so it ends with an error.
+    """
+    scan = _Scan(digests, is_stopped)
+    top = _Node()
+    for given in inputs:
+        relative = relative_to_root(root, given)
+        path = os.path.join(root, relative) if relative else str(root)
+        parents, name = os.path.split(relative)
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"input {given} does not exist in {root}") from error
+        if not name and not stat.S_ISDIR(status.st_mode):
+            raise InvalidArgument(f"{root} is not a directory")
+        if name:
+            scan.add(_descend(top, parents), name, path, status, depth=relative.count("/"))
+        else:
+            scan.add_directory(top, path, depth=0)
+    for relative in empty_directories:
+        _descend(top, relative)
+    return _encode(top, scan.paths)
+
+
+def _descend(node: _Node, relative: str) -> _Node:
+    """The node at a path, made if it is not there."""
+    for name in relative.split("/") if relative else ():
+        node = node.directories.setdefault(name, _Node())
+    return node
+
+
+class _Scan:
+    """Walks the file system into nodes; `paths` says for each digest where it lies."""
+
+    def __init__(self, digests: FileDigests, is_stopped: Callable[[], bool]) -> None:
+        self._digests = digests
+        self._is_stopped = is_stopped
+        self.paths: dict[Digest, str] = {}
+
+    def add(self, node: _Node, name: str, path: str, status: os.stat_result, depth: int) -> None:
+        """Adds one entry, with all below it."""
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{path!a} has a name that is not UTF-8") from error
+        mode = status.st_mode
+        try:
+            if stat.S_ISREG(mode):
+                digest = self._digests.digest(path, status)
+                node.files[name] = digest, bool(mode & stat.S_IXUSR)
+                self.paths[digest] = path
+            elif stat.S_ISLNK(mode):
+                node.symlinks[name] = os.readlink(path)
+            elif stat.S_ISDIR(mode):
+                child = node.directories.setdefault(name, _Node())
+                self.add_directory(child, path, depth + 1)
+            else:
+                raise InvalidArgument(f"{path} is neither a file nor a directory nor a symlink")
+        except FileNotFoundError as error:
+            raise FailedPrecondition(f"{path} went away while it was read: try again") from error
+        except PermissionError as error:
+            raise PermissionDenied(f"cannot read {path}: permission denied") from error
+
+    def add_directory(self, node: _Node, path: str, depth: int) -> None:
+        """Adds all that a directory holds: files first, whose known digests lie together."""
+        if depth > DEEPEST:
+            raise InvalidArgument(f"{path} lies more than {DEEPEST} directories deep")
+        if self._is_stopped():
+            raise FailedPrecondition("the upload was given up")
+        with os.scandir(path) as entries:
+            found = [(entry, entry.stat(follow_symlinks=False)) for entry in entries]
+        for entry, status in sorted(found, key=lambda one: stat.S_ISDIR(one[1].st_mode)):
+            self.add(node, entry.name, entry.path, status, depth)
+
+
+def _encode(top: _Node, paths: dict[Digest, str]) -> LocalTree:
+    blobs: dict[Digest, bytes] = {}
+
+    def encode(node: _Node) -> Digest:
+        twice = (node.files.keys() | node.symlinks.keys()) & node.directories.keys()
+        if twice:
+            raise InvalidArgument(f"inputs lie both at and below the symlink {min(twice)!r}")
+        message = Directory()
+        for name in sorted(node.files, key=str.encode):
+            digest, is_executable = node.files[name]
+            message.files.add(name=name, digest=digest.to_message(), is_executable=is_executable)
+        for name in sorted(node.directories, key=str.encode):
+            child = encode(node.directories[name])
+            message.directories.add(name=name, digest=child.to_message())
+        for name in sorted(node.symlinks, key=str.encode):
+            message.symlinks.add(name=name, target=node.symlinks[name])
+        data = message.SerializeToString(deterministic=True)
+        digest = digest_of(data)
+        blobs[digest] = data
+        return digest
+
+    return LocalTree(encode(top), blobs, paths)

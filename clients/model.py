@@ -1,0 +1,185 @@
+"""What the public API takes and returns: plain typed values instead of protocol messages."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reapi.core.digest import Digest
+from reapi.core.errors import DeadlineExceeded
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ExecuteResponse,
+    ExecutionStage,
+)
+
+
+class Stage(enum.IntEnum):
+    """How far an operation is, by the protocol's numbers."""
+
+    UNKNOWN = ExecutionStage.UNKNOWN
+    CACHE_CHECK = ExecutionStage.CACHE_CHECK
+    QUEUED = ExecutionStage.QUEUED
+    EXECUTING = ExecutionStage.EXECUTING
+    COMPLETED = ExecutionStage.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One state of an operation; `response`, the protocol's own message, is set once it is done."""
+
+    name: str
+    stage: Stage
+    action_digest: Digest | None
+    worker: str
+    response: ExecuteResponse | None
+
+    @property
+    def is_done(self) -> bool:
+        return self.response is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an upload or download is."""
+
+    blobs_done: int
+    blobs_total: int
+    bytes_done: int
+    bytes_total: int
+
+
+class Activity(enum.StrEnum):
+    """What a run is doing."""
+
+    HASHING = "hashing inputs"
+    UPLOADING = "uploading"
+    QUEUED = "queued"
+    EXECUTING = "executing"
+    DOWNLOADING = "downloading"
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is; `transfer` while it uploads or downloads."""
+
+    activity: Activity
+    transfer: Progress | None = None
+
+
+class EntryKind(enum.StrEnum):
+    """What an entry of a tree is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, directory or symlink in a tree or among the outputs of a command.
+
+    `digest` is that of a file's content or of a Directory, and of the Tree where a directory is an
+    output. A symlink has a `target` instead.
+    """
+
+    path: str
+    kind: EntryKind
+    digest: Digest | None = None
+    is_executable: bool = False
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of an action went, in seconds, as its worker says; None where it does not."""
+
+    queued: float | None
+    input_fetch: float | None
+    execution: float | None
+    output_upload: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """A command to run remotely.
+
+    `inputs` and `outputs` are paths relative to the input root, which is a local directory.
+    `working_directory`, also relative to it, is where the command starts. `timeout_seconds` is
+    what the command itself may take, without queue and transfers.
+    """
+
+    arguments: Sequence[str]
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    platform: Sequence[tuple[str, str]] = ()
+    working_directory: str = ""
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What came of a command. A non-zero exit code is a result, not an error.
+
+    The paths of `outputs` are relative to the input root. `operation` is empty for a result that
+    was looked up in the action cache.
+    """
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    stdout_digest: Digest
+    stderr_digest: Digest
+    cached: bool
+    action_digest: Digest
+    operation: str
+    worker: str
+    timings: Timings
+    outputs: Sequence[Entry]
+    message: str = ""
+
+
+class CommandTimedOut(DeadlineExceeded):
+    """The command took longer than its timeout and was killed; `result` is what it left."""
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDetails:
+    """An action with its command, and the cached result if there is one."""
+
+    digest: Digest
+    command_digest: Digest
+    input_root_digest: Digest
+    command: CommandSpec
+    do_not_cache: bool
+    result: RunResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker as the scheduler sees it."""
+
+    name: str
+    slots: int
+    platform: Sequence[tuple[str, str]]
+    is_connected: bool
+    is_draining: bool
+    operations: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What a server says about itself, and how long one question took."""
+
+    server: str
+    instance_name: str
+    low_api_version: str
+    high_api_version: str
+    digest_functions: Sequence[str]
+    max_batch_total_size_bytes: int
+    can_update_action_cache: bool
+    can_execute: bool
+    latency_seconds: float
