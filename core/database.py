@@ -11,6 +11,7 @@ may be missing; the file itself stays consistent.
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Database:
     async def __aenter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = _connect(self.path, self._page_size_bytes)
-        self._wal_path = self.path.with_name(self.path.name + "-wal")
+        self._wal_path = f"{self.path}-wal"
         self._migrate()
         return self
 
@@ -123,7 +124,7 @@ class Database:
 
     def _checkpoint_if_due(self) -> None:
         running = self._checkpoint is not None and not self._checkpoint.done()
-        if not running and self._wal_path.stat().st_size > _CHECKPOINT_WAL_BYTES:
+        if not running and os.stat(self._wal_path).st_size > _CHECKPOINT_WAL_BYTES:
             self._checkpoint = asyncio.create_task(self._run_checkpoint())
 
     async def _run_checkpoint(self) -> None:
@@ -163,8 +164,9 @@ def _connect(path: Path, page_size_bytes: int) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # A WAL that starts over is cut, so that its size says how full it is.
-        connection.execute("PRAGMA journal_size_limit = 0")
+        # A WAL that starts over is cut to this size and no further: blocks that are there already
+        # are cheap to write, and only a WAL that is due for a checkpoint is ever larger.
+        connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_WAL_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     except sqlite3.Error as error:
         raise _translated(error, path) from error

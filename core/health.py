@@ -1,7 +1,7 @@
 """grpc.health.v1 through the method table."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from grpc_health.v1 import health_pb2
 
@@ -37,7 +37,7 @@ class HealthService:
 
     async def watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
         """The state now and at every change, until the caller hangs up."""
         yield self._response(request.service)
         if not self._stopping.is_set():

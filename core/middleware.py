@@ -5,7 +5,8 @@ They know methods and errors, not gRPC; `wrap` puts them around every row of a t
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
@@ -76,12 +77,13 @@ def _wrap_unary(method: Method, handler: UnaryHandler, metrics: RpcMetrics) -> U
 def _wrap_stream(method: Method, handler: StreamHandler, metrics: RpcMetrics) -> StreamHandler:
     ended = _Ended(method.path, metrics)
 
-    async def stream(request: Any, call: Call) -> AsyncIterator[Reply]:
+    async def stream(request: Any, call: Call) -> AsyncGenerator[Reply, None]:
         started = time.perf_counter()
         code = code_pb2.CANCELLED
         try:
-            async for reply in handler(request, call):
-                yield reply
+            async with aclosing(handler(request, call)) as replies:
+                async for reply in replies:
+                    yield reply
             code = code_pb2.OK
         except Exception as error:
             known = _reapi_error(error, method.path)

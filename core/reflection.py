@@ -1,6 +1,6 @@
 """gRPC server reflection through the method table, so that grpcurl and buf curl need no schema."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
 import grpc
@@ -29,7 +29,7 @@ class ReflectionService:
 
     async def server_reflection_info(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], call: Call
-    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+    ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse, None]:
         """One answer per request, in order; what is unknown is an answer too, not an error."""
         async for request in requests:
             answer = self._answer(request)

@@ -4,7 +4,8 @@ A service is a class of async functions from request to reply (core/interfaces.p
 is). Health and reflection go through the same table. Another transport replaces this file alone.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -20,9 +21,12 @@ from .interfaces import Call
 LARGEST_MESSAGE_BYTES = 64 << 20
 """Of one request or reply. Clients mostly keep gRPC's 4 MiB, so replies to them stay below (L1)."""
 
+MOST_PENDING_CALLS = 50_000
+"""Calls that have arrived and not begun; later ones are refused at once."""
+
 Reply = Message | bytes
 UnaryHandler = Callable[[Any, Call], Awaitable[Reply]]
-StreamHandler = Callable[[Any, Call], AsyncIterator[Reply]]
+StreamHandler = Callable[[Any, Call], AsyncGenerator[Reply, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,13 @@ def _server_options() -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 32 << 10),
         ("grpc.so_reuseport", 0),
+        # A window that grows by itself holds tens of MiB of a large upload; this one is fixed, and
+        # large enough for 100 MiB/s over 20 ms.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 2 << 20),
+        # A client that starts all actions of a build at once must wait its turn, not be cancelled.
+        ("grpc.server.max_pending_requests", MOST_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
         # Clients ping on quiet streams; by default gRPC would end their connections (Q-PING).
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
@@ -172,14 +183,16 @@ def _bind_unary_reply(method: Method) -> Callable[..., Awaitable[bytes]]:
     return serve
 
 
-def _bind_stream_reply(method: Method) -> Callable[..., AsyncIterator[bytes]]:
+def _bind_stream_reply(method: Method) -> Callable[..., AsyncGenerator[bytes, None]]:
     parse = _parser(method)
     handler = cast(StreamHandler, method.handler)
 
-    async def serve(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def serve(request: Any, context: grpc.aio.ServicerContext) -> AsyncGenerator[bytes, None]:
         try:
-            async for reply in handler(parse(request), _GrpcCall(context)):
-                yield reply if isinstance(reply, bytes) else reply.SerializeToString()
+            # Closed here and now: a call cancelled at a yield must not wait for the collector.
+            async with aclosing(handler(parse(request), _GrpcCall(context))) as replies:
+                async for reply in replies:
+                    yield reply if isinstance(reply, bytes) else reply.SerializeToString()
         except ReapiError as error:
             await _abort(context, error)
 

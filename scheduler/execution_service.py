@@ -1,0 +1,175 @@
+"""Execution: Execute and WaitExecution (conformance 1.7)."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from reapi.core.digest import Digest, parse_digest, parse_function
+from reapi.core.errors import BlobsMissing, NotFound, status_of
+from reapi.core.instance_names import check_instance_name
+from reapi.core.interfaces import ActionCache, BlobStore, Call
+from reapi.core.request_metadata import request_metadata
+from reapi.core.rpc import Method, bind
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    DESCRIPTOR,
+    Action,
+    ActionResult,
+    ExecuteRequest,
+    ExecuteResponse,
+    WaitExecutionRequest,
+)
+from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
+
+from . import operation_message
+from .config import SchedulerConfig
+from .dispatcher import Dispatcher
+from .events import Enqueue
+from .live_operation import LiveOperation
+from .validation import (
+    check_size,
+    parse_action,
+    parse_command,
+    required_properties,
+    timeout_seconds,
+)
+
+_SERVICE = DESCRIPTOR.services_by_name["Execution"]
+_MOST_INLINE_FILES = 1000
+_LARGEST_ROOT_READ_BYTES = 256 << 10
+
+
+class ExecutionService:
+    """Answers with serialized Operations.
+
+    A request that cannot be an operation fails the call (EX4). Missing blobs are told in the
+    response of a done Operation all the same, because some clients drop the details of a status
+    (EX8). Everything later stands there anyway.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        dispatcher: Dispatcher,
+        blobs: BlobStore,
+        action_cache: ActionCache,
+        instance_names: frozenset[str],
+    ) -> None:
+        self._config = config
+        self._dispatcher = dispatcher
+        self._blobs = blobs
+        self._action_cache = action_cache
+        self._instance_names = instance_names
+
+    def methods(self) -> list[Method]:
+        """The rows of this service."""
+        return bind(_SERVICE, {"Execute": self.execute, "WaitExecution": self.wait_execution})
+
+    async def execute(self, request: ExecuteRequest, call: Call) -> AsyncGenerator[bytes, None]:
+        check_instance_name(request.instance_name, self._instance_names)
+        function = parse_function(request.digest_function, len(request.action_digest.hash))
+        action_digest = parse_digest(request.action_digest, function)
+        check_size(action_digest, "action")
+        name = f"operations/{uuid.uuid4()}"
+        try:
+            blobs = await self._read([action_digest])
+            action, command_digest, root_digest = parse_action(blobs[action_digest], action_digest)
+            cached = await self._look_up(request, action, action_digest)
+            if cached is None:
+                blobs |= await self._read_inputs(command_digest, root_digest)
+        except BlobsMissing as error:
+            response = ExecuteResponse(status=status_of(error))
+            yield operation_message.done(name, action_digest, response)
+            return
+        if cached is not None:
+            response = ExecuteResponse(result=cached, cached_result=True)
+            yield operation_message.done(name, action_digest, response)
+            return
+        command = parse_command(blobs[command_digest], command_digest)
+        template = self._lease_template(request, call, action, action_digest)
+        event = Enqueue(
+            operation_name=name,
+            instance_name=request.instance_name,
+            action=action_digest.subject,
+            is_mergeable=not action.do_not_cache,
+            properties=required_properties(action, command),
+            priority=request.execution_policy.priority,
+            lease_template=template.SerializeToString(),
+        )
+        live = await self._dispatcher.enqueue(event, action_digest, blobs)
+        async with aclosing(self._follow(live)) as messages:
+            async for message in messages:
+                yield message
+
+    async def wait_execution(
+        self, request: WaitExecutionRequest, call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        live = self._dispatcher.watch(request.name)
+        if live is None:
+            yield self._dispatcher.message(request.name)
+            return
+        async with aclosing(self._follow(live)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _follow(self, live: LiveOperation) -> AsyncGenerator[bytes, None]:
+        """The state now, then every change, until it is done; quiet streams repeat it (EX16)."""
+        try:
+            while True:
+                version, is_done = live.version, live.is_done
+                yield live.message()
+                if is_done:
+                    return
+                await live.changed(version, self._config.update_interval_seconds)
+        finally:
+            self._dispatcher.leave(live)
+
+    async def _look_up(
+        self, request: ExecuteRequest, action: Action, action_digest: Digest
+    ) -> ActionResult | None:
+        """The cached result, if the caller and the action allow to use one (EX9-EX11)."""
+        if request.skip_cache_lookup or action.do_not_cache:
+            return None
+        try:
+            return await self._action_cache.get(request.instance_name, action_digest)
+        except NotFound:
+            return None
+
+    async def _read(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """All of these blobs; raises BlobsMissing with every one that is absent (EX7)."""
+        blobs = await self._blobs.read_many(digests)
+        if len(blobs) < len(digests):
+            raise BlobsMissing([one.subject for one in digests if one not in blobs])
+        return blobs
+
+    async def _read_inputs(
+        self, command_digest: Digest, root_digest: Digest
+    ) -> dict[Digest, bytes]:
+        """The Command, and the root of the input tree when it is small; the worker reads on."""
+        wanted = {command_digest: None}
+        if 0 < root_digest.size_bytes <= _LARGEST_ROOT_READ_BYTES:
+            wanted[root_digest] = None
+        return await self._read(list(wanted))
+
+    def _lease_template(
+        self, request: ExecuteRequest, call: Call, action: Action, action_digest: Digest
+    ) -> Lease:
+        """All of the lease that does not depend on who runs it when."""
+        config = self._config
+        timeout = timeout_seconds(
+            action, default=config.default_timeout_seconds, maximum=config.max_timeout_seconds
+        )
+        template = Lease(
+            instance_name=request.instance_name,
+            digest_function=action_digest.function.number,  # type: ignore[arg-type]  # an enum's number
+            action_digest=action_digest.to_message(),
+            request_metadata=request_metadata(call),
+            inline_stdout=request.inline_stdout,
+            inline_stderr=request.inline_stderr,
+        )
+        template.timeout.FromNanoseconds(round(timeout * 1_000_000_000))
+        template.queued_timestamp.FromNanoseconds(time.time_ns())
+        # Inlining is a hint (AC4): too much of it is not kept.
+        if len(request.inline_output_files) <= _MOST_INLINE_FILES:
+            template.inline_output_files.extend(request.inline_output_files)
+        return template

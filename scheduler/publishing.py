@@ -1,0 +1,51 @@
+"""What becomes of the response that a worker reports: who may see it, and whether it is cached."""
+
+import logging
+
+from google.rpc import code_pb2
+
+from reapi.core.digest import Digest
+from reapi.core.errors import FailedPrecondition, InvalidArgument
+from reapi.core.interfaces import ActionCache
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteResponse
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Writes results to the ActionCache before anybody hears of them."""
+
+    def __init__(self, action_cache: ActionCache) -> None:
+        self._action_cache = action_cache
+
+    async def publish(
+        self,
+        instance_name: str,
+        action_digest: Digest,
+        response: ExecuteResponse,
+        *,
+        is_cacheable: bool,
+    ) -> bool:
+        """False if the response must not reach a client and somebody else must run the action.
+
+        That is so when the worker gave up on its own (CANCELLED is for CancelOperation, EX19), or
+        named outputs that are not stored. A cache that cannot take a good result is logged only:
+        the outputs are durable without it, and the next caller merely runs the action again.
+        """
+        if response.status.code == code_pb2.CANCELLED:
+            return False
+        if response.status.code != code_pb2.OK:
+            return True
+        # Status OK means that there is a result, even an empty one (EX6).
+        result = response.result
+        response.result.SetInParent()
+        if not is_cacheable or result.exit_code != 0:
+            return True
+        try:
+            await self._action_cache.put(instance_name, action_digest, result)
+        except (FailedPrecondition, InvalidArgument) as error:
+            logger.error("refused a result of action %s: %s", action_digest, error.message)
+            return False
+        except Exception:
+            logger.exception("cannot cache the result of action %s", action_digest)
+        return True

@@ -1,0 +1,276 @@
+"""The scheduler core, one situation at a time; random histories are in tests/simulation."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from google.rpc import code_pb2
+
+from reapi.scheduler.commands import (
+    Command,
+    FinishOperations,
+    OfferLease,
+    RevokeLease,
+    TellWaiters,
+    WelcomeWorker,
+)
+from reapi.scheduler.events import (
+    CancelOperation,
+    Enqueue,
+    Event,
+    LeaseCompleted,
+    LeaseReturned,
+    Restarted,
+    TimePassed,
+    WaiterLeft,
+    WorkerConnected,
+    WorkerDisconnected,
+)
+from reapi.scheduler.invariants import check_invariants
+from reapi.scheduler.model import (
+    TRANSITIONS,
+    Execution,
+    IllegalTransition,
+    Properties,
+    Stage,
+    Trigger,
+)
+from reapi.scheduler.queue import DuplicateOperation, Queue
+from reapi.scheduler.state import Limits
+
+SECOND = 1_000_000
+LIMITS = Limits(
+    reconnect_grace=10 * SECOND,
+    unwatched_grace=60 * SECOND,
+    unmatched_grace=30 * SECOND,
+    max_attempts=3,
+)
+LINUX: Properties = (("OS", "linux"),)
+
+
+class Core:
+    """A queue with a clock that is moved by hand; every step checks the invariants."""
+
+    def __init__(self) -> None:
+        self.queue = Queue(LIMITS)
+        self.now = 0
+
+    def __call__(self, event: Event, *, after: int = 0) -> list[Command]:
+        self.now += after
+        commands = self.queue.handle(event, self.now)
+        check_invariants(self.queue)
+        return commands
+
+
+@pytest.fixture
+def core() -> Core:
+    return Core()
+
+
+def enqueue(
+    name: str, *, action: str = "", priority: int = 0, properties: Properties = ()
+) -> Enqueue:
+    return Enqueue(name, "", action or f"action of {name}", True, properties, priority, b"")
+
+
+def connect(
+    worker_id: str = "w1",
+    session: str = "s1",
+    *,
+    slots: int = 1,
+    properties: Properties = (),
+    held: tuple[tuple[str, int], ...] = (),
+) -> WorkerConnected:
+    return WorkerConnected(worker_id, session, slots, properties, held)
+
+
+def offers(commands: list[Command]) -> list[OfferLease]:
+    return [command for command in commands if isinstance(command, OfferLease)]
+
+
+class TestTransitions:
+    @pytest.mark.parametrize(("stage", "trigger"), list(product(Stage, Trigger)))
+    def test_pairs_outside_the_table_raise_and_change_nothing(
+        self, stage: Stage, trigger: Trigger
+    ) -> None:
+        execution = Execution("op", "", "a", True, (), 0, 1, b"", stage=stage)
+        before = replace(execution)
+        if (stage, trigger) in TRANSITIONS:
+            execution.advance(trigger)
+            assert execution.stage is TRANSITIONS[stage, trigger]
+        else:
+            with pytest.raises(IllegalTransition):
+                execution.advance(trigger)
+            assert execution == before
+
+    def test_nothing_leads_out_of_completed(self) -> None:
+        assert all(stage is not Stage.COMPLETED for stage, _ in TRANSITIONS)
+
+
+class TestPlacingAndCompleting:
+    def test_an_idle_worker_gets_the_action_at_once(self, core: Core) -> None:
+        assert core(connect()) == [WelcomeWorker("w1", ())]
+        assert core(enqueue("a")) == [
+            OfferLease("w1", "a", 1),
+            TellWaiters(("a",), Stage.EXECUTING),
+        ]
+        assert core(LeaseCompleted("w1", "a", 1)) == [FinishOperations(("a",), None)]
+        assert not core.queue.executions
+
+    def test_a_freed_slot_goes_to_the_most_urgent_then_the_oldest(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("running"))
+        for name, priority in (("b", 1), ("a", 0), ("c", 0), ("d", -1)):
+            core(enqueue(name, priority=priority))
+        order = []
+        execution_id, epoch = "running", 1
+        for _ in range(4):
+            (offer,) = offers(core(LeaseCompleted("w1", execution_id, epoch)))
+            execution_id, epoch = offer.execution_id, offer.epoch
+            order.append(execution_id)
+        assert order == ["d", "a", "c", "b"]
+
+    def test_a_name_is_used_once(self, core: Core) -> None:
+        core(enqueue("a"))
+        with pytest.raises(DuplicateOperation):
+            core(enqueue("a"))
+        check_invariants(core.queue)
+
+    def test_merging_raises_the_priority_of_what_waits(self, core: Core) -> None:
+        core(enqueue("first", action="x", priority=5))
+        core(enqueue("other", action="y", priority=1))
+        core(enqueue("joined", action="x", priority=0))
+        (offer,) = offers(core(connect()))
+        assert offer.execution_id == "first"
+        assert core(LeaseCompleted("w1", "first", 1))[0] == FinishOperations(
+            ("first", "joined"), None
+        )
+
+    def test_a_worker_is_chosen_by_what_it_offers(self, core: Core) -> None:
+        core(connect("plain", properties=()))
+        core(connect("linux", properties=(("ISA", "arm"), *LINUX)))
+        for name in ("a", "b"):
+            commands = core(enqueue(name, properties=LINUX))
+            assert all(offer.worker_id == "linux" for offer in offers(commands))
+        assert core.queue.executions["b"].stage is Stage.QUEUED
+
+
+class TestLosingWorkers:
+    def test_a_lost_worker_puts_its_action_back_in_front(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(enqueue("b"))
+        core(WorkerDisconnected("w1", "s1"))
+        commands = core(TimePassed(), after=LIMITS.reconnect_grace)
+        assert commands == [TellWaiters(("a",), Stage.QUEUED)]
+        (offer,) = offers(core(connect("w2")))
+        assert (offer.execution_id, offer.epoch) == ("a", 2)
+
+    def test_an_early_return_changes_nothing(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(WorkerDisconnected("w1", "s1"))
+        assert core(connect(held=(("a", 1),)), after=SECOND) == [WelcomeWorker("w1", ())]
+        assert core(TimePassed(), after=LIMITS.reconnect_grace) == []
+        assert core.queue.is_current("w1", "a", 1)
+
+    def test_an_offer_that_never_arrived_is_made_again_and_is_no_loss(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        for epoch in range(2, 8):
+            core(WorkerDisconnected("w1", "s1"))
+            assert offers(core(connect())) == [OfferLease("w1", "a", epoch)]
+
+    def test_the_last_allowed_loss_ends_it_as_aborted(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(LeaseReturned("w1", "a", 1))
+        core(LeaseReturned("w1", "a", 2))
+        (finish,) = core(LeaseReturned("w1", "a", 3))
+        assert isinstance(finish, FinishOperations)
+        assert finish.outcome is not None
+        assert finish.outcome.code == code_pb2.ABORTED
+
+    def test_a_stale_word_is_ignored(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(LeaseReturned("w1", "a", 1))
+        assert core(LeaseCompleted("w1", "a", 1)) == []
+        assert core(LeaseCompleted("w2", "a", 2)) == []
+        assert core.queue.is_current("w1", "a", 2)
+
+    def test_a_goodbye_of_an_old_session_is_ignored(self, core: Core) -> None:
+        core(connect(session="s1"))
+        core(connect(session="s2"))
+        core(WorkerDisconnected("w1", "s1"))
+        assert core.queue.fleet.workers["w1"].is_connected
+
+
+class TestEnds:
+    def test_cancel_revokes_and_the_slot_stays_taken_until_the_worker_is_done(
+        self, core: Core
+    ) -> None:
+        core(connect())
+        core(enqueue("a"))
+        commands = core(CancelOperation("a"))
+        assert commands[0] == RevokeLease("w1", "a", 1)
+        assert not offers(core(enqueue("b")))
+        assert offers(core(LeaseCompleted("w1", "a", 1))) == [OfferLease("w1", "b", 2)]
+
+    def test_unwatched_work_ends_after_the_grace_time_and_not_before(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(WaiterLeft("a"))
+        assert core.queue.deadlines.next == core.now + LIMITS.unwatched_grace
+        assert core(TimePassed(), after=LIMITS.unwatched_grace - 1) == []
+        revoke, finish = core(TimePassed(), after=1)
+        assert revoke == RevokeLease("w1", "a", 1)
+        assert isinstance(finish, FinishOperations)
+
+    def test_a_new_caller_of_the_same_action_saves_it(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a", action="x"))
+        core(WaiterLeft("a"))
+        core(enqueue("b", action="x"))
+        assert core(TimePassed(), after=10 * LIMITS.unwatched_grace) == []
+
+    def test_what_no_worker_can_run_fails_at_once(self, core: Core) -> None:
+        core(connect())
+        (finish,) = core(enqueue("a", properties=LINUX))
+        assert isinstance(finish, FinishOperations)
+        assert finish.outcome is not None
+        assert finish.outcome.code == code_pb2.FAILED_PRECONDITION
+        assert "OS=linux" in finish.outcome.message
+
+    def test_an_empty_fleet_lets_everything_wait(self, core: Core) -> None:
+        assert core(enqueue("a", properties=LINUX)) == [TellWaiters(("a",), Stage.QUEUED)]
+        assert core(TimePassed(), after=100 * LIMITS.unmatched_grace) == []
+        core(connect())
+        (finish,) = core(TimePassed(), after=LIMITS.unmatched_grace)
+        assert isinstance(finish, FinishOperations)
+
+    def test_a_worker_that_fits_and_comes_in_time_runs_it(self, core: Core) -> None:
+        core(enqueue("a", properties=LINUX))
+        core(connect("other"))
+        assert offers(core(connect("linux", properties=LINUX), after=SECOND))
+        assert core(TimePassed(), after=LIMITS.unmatched_grace) == []
+
+
+class TestRestart:
+    def test_epochs_jump_over_offers_that_may_not_have_been_journaled(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(Restarted())
+        core(LeaseReturned("w1", "a", 1))
+        core(connect(session="s2"))
+        (lease,) = core.queue.fleet.workers["w1"].leases
+        assert lease > 1 << 32
+
+    def test_without_anybody_coming_back_all_ends(self, core: Core) -> None:
+        core(connect())
+        core(enqueue("a"))
+        core(Restarted())
+        core(TimePassed(), after=LIMITS.reconnect_grace)
+        assert not core.queue.fleet.workers
+        core(TimePassed(), after=LIMITS.unwatched_grace)
+        assert not core.queue.operations
