@@ -105,11 +105,6 @@ class ServerConfig(BaseSettings):
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
 
-    @property
-    def executor_dir(self) -> Path:
-        """Where the executor keeps its cache and work areas."""
-        return self.executor.cache_dir or self.data_dir / "executor"
-
 
 def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
     """Settings from flags, then the environment, then `file`, then defaults.

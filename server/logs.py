@@ -24,6 +24,7 @@ class JsonFormatter(logging.Formatter):
 
 def set_up_logs() -> None:
     """Call once, first thing in a process."""
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     handler = logging.StreamHandler(sys.stderr)
     if sys.stderr.isatty():
         handler.setFormatter(

@@ -1,0 +1,116 @@
+"""The composition root: makes the objects of all components from the settings.
+
+The only file that knows concrete classes of several components.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from reapi.cas import factory
+from reapi.cas.config import StorageConfig
+from reapi.clients.blobs import RemoteBlobStore
+from reapi.clients.channel import Channel
+from reapi.core.database import Database
+from reapi.core.health import HealthService
+from reapi.core.reflection import ReflectionService
+from reapi.core.rpc import Method
+from reapi.executor.config import ExecutorConfig
+from reapi.executor.worker import Worker
+from reapi.scheduler import journal
+from reapi.scheduler.config import SchedulerConfig
+from reapi.scheduler.dispatcher import Dispatcher
+from reapi.scheduler.execution_service import ExecutionService
+from reapi.scheduler.operations_service import OperationsService
+from reapi.scheduler.worker_service import WorkerService
+
+from .config import ServerConfig
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a listening process serves."""
+
+    methods: list[Method]
+    health: HealthService
+
+
+async def compose(config: ServerConfig, registry: CollectorRegistry, stack: AsyncExitStack) -> Api:
+    """The services of the roles in `config`; what they hold open is closed with `stack`."""
+    instance_names = frozenset(config.server.instance_names)
+    has_execution = "scheduler" in config.server.roles
+    storage = await stack.enter_async_context(
+        factory.open_storage(_storage_config(config), registry)
+    )
+    methods = factory.services(storage, instance_names, has_execution=has_execution)
+    if has_execution:
+        settings = _scheduler_config(config)
+        database = await stack.enter_async_context(
+            Database(config.data_dir / "scheduler.db", journal.MIGRATIONS)
+        )
+        dispatcher = await stack.enter_async_context(
+            Dispatcher(settings, database, storage.blobs, storage.action_cache)
+        )
+        execution = ExecutionService(
+            settings, dispatcher, storage.blobs, storage.action_cache, instance_names
+        )
+        methods += execution.methods()
+        methods += OperationsService(dispatcher).methods()
+        methods += WorkerService(settings, dispatcher).methods()
+    service_names = frozenset(method.path.split("/")[1] for method in methods)
+    health = HealthService(service_names)
+    reflection = ReflectionService(sorted(service_names | {"grpc.health.v1.Health"}))
+    return Api([*methods, *health.methods(), *reflection.methods()], health)
+
+
+async def run_executor(config: ServerConfig, stop: asyncio.Event) -> None:
+    """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done."""
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(
+            Channel(config.scheduler.endpoint, tool_name="reapi-executor")
+        )
+        worker = await stack.enter_async_context(
+            Worker(
+                _executor_config(config),
+                channel,
+                lambda instance_name: RemoteBlobStore(channel, instance_name),
+            )
+        )
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(worker.run())
+            stopping = group.create_task(stop.wait())
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            worker.drain()
+            stopping.cancel()
+
+
+def _storage_config(config: ServerConfig) -> StorageConfig:
+    return StorageConfig(
+        data_dir=config.data_dir,
+        max_size_bytes=config.storage.max_size_bytes,
+        retention_seconds=config.storage.retention_seconds,
+        inline_max_bytes=config.storage.inline_max_bytes,
+    )
+
+
+def _scheduler_config(config: ServerConfig) -> SchedulerConfig:
+    return SchedulerConfig(
+        heartbeat_seconds=config.scheduler.heartbeat_seconds,
+        worker_timeout_seconds=config.scheduler.worker_timeout_seconds,
+        max_attempts=config.scheduler.max_attempts,
+        unwatched_seconds=config.scheduler.unwatched_seconds,
+        default_timeout_seconds=config.scheduler.default_timeout_seconds,
+        max_timeout_seconds=config.scheduler.max_timeout_seconds,
+    )
+
+
+def _executor_config(config: ServerConfig) -> ExecutorConfig:
+    return ExecutorConfig(
+        worker_id=config.executor.worker_id,
+        cache_dir=config.executor.cache_dir or config.data_dir / "executor",
+        slots=config.executor.slots,
+        platform=config.executor.platform,
+        cache_max_size_bytes=config.executor.cache_max_size_bytes,
+    )

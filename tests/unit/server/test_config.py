@@ -1,0 +1,70 @@
+"""Settings are checked before anything opens, and every mistake is named by its key."""
+
+from pathlib import Path
+
+import pytest
+
+from reapi.core.errors import InvalidArgument
+from reapi.server.config import load_config
+
+
+def _write(folder: Path, text: str) -> Path:
+    file = folder / "config.toml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults_serve_everything_on_loopback() -> None:
+    config = load_config(None, {})
+    assert config.server.listen == "127.0.0.1:8980"
+    assert config.server.roles == ("frontend", "scheduler", "executor")
+    assert config.executor.slots >= 2
+
+
+def test_a_file_is_overlaid_by_the_environment_and_both_by_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _write(
+        tmp_path,
+        '[server]\nlisten = "127.0.0.1:1"\nhttp_listen = "127.0.0.1:1"\n'
+        "[storage]\nretention_seconds = 1\n",
+    )
+    monkeypatch.setenv("REAPI_SERVER__LISTEN", "127.0.0.1:2")
+    monkeypatch.setenv("REAPI_SERVER__HTTP_LISTEN", "127.0.0.1:2")
+    config = load_config(file, {"server": {"http_listen": "127.0.0.1:3"}})
+    assert config.server.listen == "127.0.0.1:2"
+    assert config.server.http_listen == "127.0.0.1:3"
+    assert config.storage.retention_seconds == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[storage]\nmax_size = 3\n", "storage.max_size: there is no such key"),
+        ("retention = 3\n", "retention: there is no such key"),
+        ('[storage]\nretention_seconds = "x"\n', "storage.retention_seconds: "),
+        ("[executor]\nslots = 0\n", "executor.slots: Input should be greater than 0, not 0"),
+        ('[server]\nroles = ["cook"]\n', "server.roles.0: "),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_config(_write(tmp_path, text), {})
+    assert expected in caught.value.message
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_config(_write(tmp_path, "one = 1\ntwo = 2\n"), {})
+    assert "one: " in caught.value.message
+    assert "two: " in caught.value.message
+
+
+def test_a_file_that_is_not_toml_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"config\.toml"):
+        load_config(_write(tmp_path, "= ="), {})
+
+
+def test_a_file_that_is_not_there_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"nowhere\.toml"):
+        load_config(tmp_path / "nowhere.toml", {})
