@@ -1,0 +1,185 @@
+"""Runs the action of one lease in a slot, from its digests to the ExecuteResponse."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from reapi.core.digest import Digest, DigestFunction, parse_digest, parse_function
+from reapi.core.errors import (
+    BlobsMissing,
+    DeadlineExceeded,
+    Internal,
+    ReapiError,
+    ResourceExhausted,
+    status_of,
+)
+from reapi.core.interfaces import BlobStore
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
+
+from .command import PreparedCommand, prepare_command
+from .input_tree import InputTrees
+from .local_cache import LocalCache, LocalFile
+from .output_blobs import OutputBlobs
+from .outputs import collect_outputs
+from .runner import LogFile, RunOutcome
+from .slot import Slot
+from .timestamps import Timestamps
+from .uninterrupted import uninterrupted
+
+_LOG = logging.getLogger(__name__)
+TIMEOUT_MESSAGE = "execution timeout exceeded"
+"""Clients compare it (Q-SISO1)."""
+
+LARGEST_LOG_BYTES = 64 << 20
+"""Of stdout and of stderr; an action that writes more fails."""
+
+_INLINE_LOG_BYTES = 128 << 10
+"""What is sent inside the result when asked for; more is there by digest."""
+
+
+class Action:
+    """One run of a lease's action, which starts when this is made."""
+
+    def __init__(
+        self, lease: Lease, worker_id: str, store: BlobStore, trees: InputTrees, cache: LocalCache
+    ) -> None:
+        self._lease = lease
+        self._store = store
+        self._trees = trees
+        self._cache = cache
+        self.metadata = re_pb2.ExecutedActionMetadata(
+            worker=worker_id, queued_timestamp=lease.queued_timestamp
+        )
+        self._timestamps = Timestamps(self.metadata, lease.queued_timestamp)
+        self._timestamps.mark("worker_start")
+        self.started_ns = time.time_ns()
+        """Nothing of the action ran before this time."""
+
+    async def run(self, slot: Slot, on_start: Callable[[], None]) -> re_pb2.ExecuteResponse:
+        """Whatever goes wrong becomes the status of the response (EX19); all blobs are stored then.
+
+        `on_start` is called when the command begins to run. The slot is to be restored afterwards,
+        also when this is cancelled; no process of the action is left in either case.
+        """
+        response = re_pb2.ExecuteResponse()
+        try:
+            function = parse_function(
+                self._lease.digest_function, len(self._lease.action_digest.hash)
+            )
+            command = await self._stage(slot, function)
+            outcome = await self._execute(slot, command, on_start)
+            await self._store_result(slot, command, outcome, OutputBlobs(function), response)
+        except ReapiError as error:
+            response.status.CopyFrom(status_of(error))
+        except Exception:
+            _LOG.exception("action %s met a bug", self._lease.action_digest.hash)
+            response.status.CopyFrom(status_of(Internal("the executor failed; see its log")))
+        self._timestamps.mark("worker_completed")
+        if response.HasField("result"):
+            response.result.execution_metadata.CopyFrom(self.metadata)
+        return response
+
+    async def _stage(self, slot: Slot, function: DigestFunction) -> PreparedCommand:
+        """Reads what the action consists of and makes its input root."""
+        self._timestamps.mark("input_fetch_start")
+        action = self._lease.action
+        inline = {parse_digest(blob.digest, function): blob.data for blob in self._lease.blobs}
+        command_digest = parse_digest(action.command_digest, function)
+        root = parse_digest(action.input_root_digest, function)
+        data = inline.get(command_digest)
+        if data is None:
+            data = (await self._store.read_many([command_digest])).get(command_digest)
+        if data is None:
+            absent = await self._trees.missing(root, inline, self._store, self._cache)
+            raise BlobsMissing([command_digest.subject, *absent])
+        command = prepare_command(data, command_digest, slot.default_environment)
+        directory = await self._trees.load(root, inline, self._store, self._cache)
+        command.check_working_directory(directory)
+        await slot.tree.stage(directory, command.output_parents(), self._store)
+        self._timestamps.mark("input_fetch_completed")
+        return command
+
+    async def _execute(
+        self, slot: Slot, command: PreparedCommand, on_start: Callable[[], None]
+    ) -> RunOutcome:
+        self._timestamps.mark("execution_start")
+        self.started_ns = time.time_ns()
+        on_start()
+        outcome = await slot.runner.run(
+            command.arguments,
+            command.environment,
+            "/".join((slot.tree.path, *command.working_directory)),
+            self._lease.timeout.ToNanoseconds() / 1e9,
+        )
+        self._timestamps.mark("execution_completed", outcome.ended_ns)
+        self.metadata.virtual_execution_duration.FromNanoseconds(round(outcome.seconds * 1e9))
+        return outcome
+
+    async def _store_result(
+        self,
+        slot: Slot,
+        command: PreparedCommand,
+        outcome: RunOutcome,
+        blobs: OutputBlobs,
+        response: re_pb2.ExecuteResponse,
+    ) -> None:
+        """Uploads outputs and logs; `response` gets the result only when all are stored (IN19)."""
+        self._timestamps.mark("output_upload_start")
+        result, files = re_pb2.ActionResult(), list[LocalFile]()
+        error: ReapiError | None = None
+        try:
+            if outcome.ended_by == "timeout":
+                raise DeadlineExceeded(TIMEOUT_MESSAGE)
+            if command.outputs:
+                result, files = await uninterrupted(
+                    asyncio.to_thread(
+                        collect_outputs,
+                        slot.tree.path,
+                        command.outputs,
+                        command.output_directory_format,
+                        self._lease.inline_output_files,
+                        blobs,
+                    )
+                )
+            _check_log("stdout", slot.runner.stdout)
+            _check_log("stderr", slot.runner.stderr)
+        except ReapiError as failure:
+            error = failure
+        result.exit_code = outcome.exit_code
+        if stdout := await _add_log(slot.runner.stdout, blobs):
+            result.stdout_digest.CopyFrom(stdout.to_message())
+            if self._lease.inline_stdout and stdout.size_bytes <= _INLINE_LOG_BYTES:
+                result.stdout_raw = blobs.held(stdout) or b""
+        if stderr := await _add_log(slot.runner.stderr, blobs):
+            result.stderr_digest.CopyFrom(stderr.to_message())
+            if self._lease.inline_stderr and stderr.size_bytes <= _INLINE_LOG_BYTES:
+                result.stderr_raw = blobs.held(stderr) or b""
+        await blobs.upload(self._store)
+        self._timestamps.mark("output_upload_completed")
+        slot.keep(files)
+        response.result.CopyFrom(result)
+        if error is not None:
+            response.status.CopyFrom(status_of(error))
+
+
+def _check_log(name: str, log: LogFile) -> None:
+    if log.size_bytes > LARGEST_LOG_BYTES:
+        raise ResourceExhausted(
+            f"the command wrote {log.size_bytes} bytes to {name}; "
+            f"at most {LARGEST_LOG_BYTES} are kept"
+        )
+
+
+async def _add_log(log: LogFile, blobs: OutputBlobs) -> Digest | None:
+    """The digest of what was written, unless that is nothing (IN17) or too much."""
+    size_bytes = log.size_bytes
+    if not 0 < size_bytes <= LARGEST_LOG_BYTES:
+        return None
+    if size_bytes <= _INLINE_LOG_BYTES:
+        return blobs.add(log.read(size_bytes))
+    add = partial(blobs.add_file, partial(os.dup, log.fd), size_bytes)
+    return await uninterrupted(asyncio.to_thread(add))

@@ -1,0 +1,30 @@
+"""What an operator may set of an executor."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """The `[executor]` table."""
+
+    worker_id: str
+    """Stable over restarts, unique in the fleet."""
+
+    cache_dir: Path
+    """Input files and input roots live here, on one file system. What a former life of the
+    executor left in it is removed at the start; two executors cannot share it. When it runs as
+    root, every directory above must be searchable by all (chmod o+x), so that actions can run
+    under users of their own."""
+
+    slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """How many actions run at once."""
+
+    platform: Mapping[str, str] = field(default_factory=dict)
+    """The properties that this worker offers."""
+
+    cache_max_size_bytes: int = 10 << 30
+    """Of input files that no slot uses now; what slots use comes on top only as far as it must.
+    An action whose input files are larger than this is refused."""

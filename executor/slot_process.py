@@ -1,0 +1,273 @@
+"""The process that runs the commands of one slot, one at a time; started as a script.
+
+It imports nothing but light parts of the standard library: it lives as long as the executor, once
+per slot, and spawning from a small process is what makes an action cheap. It knows no digests and
+no protocol of ours but the one below.
+
+On the control socket stand JSON objects, each behind its length as four bytes. `{"run": …}` starts
+a command and is answered once, when no process of it is left; `{"kill": true}` ends it early and
+means nothing between commands. When the socket ends, so do the command and this process.
+
+Every descendant of a command ends up under this process, a subreaper, however often it forks or
+calls setsid; so `waitpid` that knows no child any more proves that nothing is left (S12).
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_LONGEST_POLL_MS = 2**31 - 1
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_REFUSALS = {
+    errno.E2BIG: "its arguments and environment together are larger than this system takes",
+    errno.ENAMETOOLONG: "a path in it is longer than this system takes",
+}
+"""Errors of starting a command that its author can mend; others are troubles of this machine."""
+
+
+def set_subreaper() -> None:
+    """Orphaned descendants of this process become its children from now on."""
+    _prctl(_PR_SET_CHILD_SUBREAPER)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """All processes below `pid` at this moment, parents before children."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children", "rb") as children:
+                    below = [int(child) for child in children.read().split()]
+                found += below
+                yield from below
+
+
+def read_message(control: socket.socket) -> dict[str, Any] | None:
+    """The next message; None when the other side is gone."""
+    header = _read_exactly(control, 4)
+    body = _read_exactly(control, struct.unpack("!I", header)[0]) if header else None
+    return json.loads(body) if body else None
+
+
+def frame(message: dict[str, Any]) -> bytes:
+    """A message as it stands on the socket."""
+    body = json.dumps(message).encode()
+    return struct.pack("!I", len(body)) + body
+
+
+class SlotProcess:
+    """Runs the commands that come over `control`.
+
+    With a `uid`, commands run under it, but this process keeps root as its real and saved uid: so
+    no command can signal or trace it, while its effective uid can still signal the command. In the
+    instant between the start of a command and the return of `posix_spawn` a signal is possible: who
+    sends one ends itself, for the executor then kills what is left (runner.py).
+    """
+
+    def __init__(self, control: socket.socket, stdout: int, stderr: int, uid: int | None) -> None:
+        self._control = control
+        self._stdout = stdout
+        self._stderr = stderr
+        self._uid = uid
+        self._file_actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
+        ]
+        self._child_changed, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._poll.register(self._child_changed, select.POLLIN)
+        self._child_pid = 0
+        self._child_status: int | None = None
+
+    def serve(self) -> None:
+        """Returns when the executor is gone; no process of a command is left then."""
+        while (message := read_message(self._control)) is not None:
+            if "run" in message:
+                outcome = self._run(message["run"])
+                if outcome is None:
+                    return
+                self._control.sendall(frame(outcome))
+
+    def _run(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """The outcome; None when the executor went away meanwhile."""
+        started_ns, started = time.time_ns(), time.monotonic()
+        try:
+            self._spawn(command)
+        except OSError as error:
+            return self._not_started(command["arguments"][0], error, started_ns)
+        ended_by = self._wait(started + command["timeout_seconds"])
+        ended_ns, seconds = time.time_ns(), time.monotonic() - started
+        if not self._reap():
+            self._kill_all()
+        if ended_by == "lost":
+            return None
+        assert self._child_status is not None
+        code = os.waitstatus_to_exitcode(self._child_status)
+        return {
+            "ended_by": ended_by,
+            "exit_code": code if code >= 0 else 128 - code,
+            "started_ns": started_ns,
+            "ended_ns": ended_ns,
+            "seconds": seconds,
+        }
+
+    def _spawn(self, command: dict[str, Any]) -> None:
+        os.chdir(command["directory"])
+        arguments = [argument.encode() for argument in command["arguments"]]
+        environment = {k.encode(): v.encode() for k, v in command["environment"].items()}
+        path = _find(arguments[0], environment.get(b"PATH", b""))
+        self._child_status = None
+        with self._as_action():
+            self._child_pid = os.posix_spawn(
+                path,
+                arguments,
+                environment,
+                file_actions=self._file_actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_IGNORED_BY_PYTHON,
+            )
+
+    @contextlib.contextmanager
+    def _as_action(self) -> Iterator[None]:
+        """What is spawned inside has no uid but the action's: exec sets the saved one, too."""
+        if self._uid is None:
+            yield
+            return
+        os.setresuid(self._uid, self._uid, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, self._uid, 0)
+
+    def _wait(self, deadline: float) -> str:
+        """Waits for what comes first: the end of the command, its deadline, a kill."""
+        while True:
+            left_ms = max(0, int((deadline - time.monotonic()) * 1000) + 1)
+            ready = self._poll.poll(min(left_ms, _LONGEST_POLL_MS))
+            for fd, _ in ready:
+                if fd == self._control.fileno():
+                    return "killed" if read_message(self._control) else "lost"
+            if ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._child_changed, 512)
+                self._reap()
+                if self._child_status is not None:
+                    return "exit"
+            elif time.monotonic() >= deadline:
+                return "timeout"
+
+    def _reap(self) -> bool:
+        """Reaps all that have ended; says whether no descendant is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self._child_pid:
+                self._child_status = status
+
+    def _kill_all(self) -> None:
+        """Returns when no descendant is left, however fast they fork."""
+        while True:
+            for pid in descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            pid, status = os.waitpid(-1, 0)
+            if pid == self._child_pid:
+                self._child_status = status
+            if self._reap():
+                return
+
+    def _not_started(self, name: str, error: OSError, started_ns: int) -> dict[str, Any]:
+        """As a shell does: 127 for what is not there, 126 for what cannot be run."""
+        if error.errno in _REFUSALS:
+            return {"refused": _REFUSALS[error.errno]}
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            exit_code, reason = 127, "command or its interpreter not found"
+        elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.EPERM):
+            exit_code, reason = 126, f"cannot be executed: {os.strerror(error.errno)}"
+        else:
+            return {"failed": str(error)}
+        os.write(self._stderr, f"reapi: {name}: {reason}\n".encode())
+        return {
+            "ended_by": "exit",
+            "exit_code": exit_code,
+            "started_ns": started_ns,
+            "ended_ns": time.time_ns(),
+            "seconds": 0.0,
+        }
+
+
+def _find(name: bytes, search_path: bytes) -> bytes:
+    """The file of argv[0] (IN1); like a shell, prefers one that may be executed."""
+    if b"/" in name:
+        return name
+    found_error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for directory in search_path.split(b":"):
+        candidate = os.path.join(directory or b".", name)
+        try:
+            if not stat.S_ISREG(os.stat(candidate).st_mode):
+                continue
+        except OSError:
+            continue
+        if os.access(candidate, os.X_OK, effective_ids=True):
+            return candidate
+        found_error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    raise found_error
+
+
+def _read_exactly(control: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        chunk = control.recv(size - len(data))
+        if not chunk:
+            return None
+        data += chunk
+    return bytes(data)
+
+
+def _prctl(option: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def main() -> None:
+    """Arguments: the descriptors of control, stdout and stderr, and a uid or nothing."""
+    control, stdout, stderr = (int(argument) for argument in sys.argv[1:4])
+    uid = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    for fd in (control, stdout, stderr):
+        os.set_inheritable(fd, False)
+    set_subreaper()
+    _prctl(_PR_SET_NO_NEW_PRIVS)
+    os.umask(0o022)
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(0, uid, 0)
+    SlotProcess(socket.socket(fileno=control), stdout, stderr, uid).serve()
+
+
+if __name__ == "__main__":
+    main()

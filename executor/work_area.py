@@ -1,0 +1,48 @@
+"""The directory that an executor owns, cleared of what an earlier life left there."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from reapi.core.errors import FailedPrecondition
+
+from .trash import Trash
+
+
+class WorkArea:
+    """Holds `directory` for this process alone until `close`, or the process, ends.
+
+    Opening removes `files` and `slots` in it, and nothing else, which blocks for as long as that
+    takes. Raises FailedPrecondition when another executor uses the directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.files = directory / "files"
+        self.slots = directory / "slots"
+        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._clear(directory / "trash")
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise FailedPrecondition(
+                f"another executor uses {directory}; give each its own cache_dir"
+            ) from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _clear(self, trash_directory: Path) -> None:
+        trash_directory.mkdir(mode=0o700, exist_ok=True)
+        trash = Trash(trash_directory)
+        leftovers = [*trash_directory.iterdir(), self.files, self.slots]
+        for leftover in leftovers:
+            trash.take(str(leftover))
+        trash.empty()
+        self.files.mkdir(mode=0o700)
+        self.slots.mkdir()
+        self.slots.chmod(0o711)
+
+    def close(self) -> None:
+        os.close(self._lock)

@@ -1,0 +1,255 @@
+"""A running executor: takes leases from the scheduler, runs them in its slots, reports each once.
+
+The worker protocol is docs/decisions/0003-worker-protocol.md.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import NamedTuple, Self
+
+from reapi.clients.channel import Channel
+from reapi.core.errors import Cancelled, ReapiError, ResourceExhausted, status_of
+from reapi.core.interfaces import BlobStore
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ExecuteResponse,
+    Platform,
+)
+from reapi.protos.reapi.worker.v1.worker_pb2 import (
+    Completion,
+    ConnectRequest,
+    ConnectResponse,
+    Drain,
+    Lease,
+    LeaseKey,
+    Progress,
+    Register,
+    Registered,
+)
+
+from .action import Action
+from .action_uid import can_separate_uids
+from .config import ExecutorConfig
+from .input_tree import InputTrees
+from .local_cache import LocalCache
+from .scheduler_link import SchedulerLink
+from .slot import Slot
+from .uninterrupted import uninterrupted
+from .work_area import WorkArea
+
+_LOG = logging.getLogger(__name__)
+_PROGRESS_AFTER_SECONDS = 0.01
+"""A command that ends sooner is reported by its completion alone: a message less per action."""
+
+
+class _Key(NamedTuple):
+    operation_name: str
+    epoch: int
+
+
+class _Held:
+    """A lease that we answer for: until its completion is acknowledged, or it is revoked."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.run: asyncio.Future[ExecuteResponse] | None = None
+        self.completion: ConnectRequest | None = None
+        self.is_cancelled = False
+        self.is_revoked = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        if self.run is not None:
+            self.run.cancel()
+
+
+class Worker:
+    """Runs actions from `run` on until it is drained; an async context manager.
+
+    `channel` leads to the scheduler; `blob_store` makes the store of an instance name, which must
+    be usable as long as the worker is. Leaving the context kills what still runs.
+    """
+
+    def __init__(
+        self, config: ExecutorConfig, channel: Channel, blob_store: Callable[[str], BlobStore]
+    ) -> None:
+        self._config = config
+        self._blob_store = blob_store
+        self._session_id = str(uuid.uuid4())
+        self._link = SchedulerLink(channel, self._register, self._handle)
+        self._stack = AsyncExitStack()
+        self._trees = InputTrees()
+        self._held: dict[_Key, _Held] = {}
+        self._free: list[Slot] = []
+        self._free_slots = asyncio.Semaphore(0)
+        self._is_draining = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._cache: LocalCache
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._prepare()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _prepare(self) -> None:
+        config = self._config
+        area = await uninterrupted(asyncio.to_thread(WorkArea, config.cache_dir))
+        self._stack.callback(area.close)
+        separate_uid = can_separate_uids(area.slots)
+        cache = LocalCache(area.files, config.cache_max_size_bytes)
+        self._cache = await self._stack.enter_async_context(cache)
+        for number in range(config.slots):
+            slot = Slot(area.slots / str(number), cache, separate_uid=separate_uid)
+            self._give_back(await self._stack.enter_async_context(slot))
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def run(self) -> None:
+        """Works until `drain` is through. Cancelling it kills what runs and reports nothing."""
+        async with asyncio.TaskGroup() as self._tasks:
+            if not self._is_draining:
+                await self._link.run()
+
+    def drain(self) -> None:
+        """Takes no new leases; `run` ends when the scheduler has all completions."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        if self._tasks is not None:
+            self._send(ConnectRequest(drain=Drain()))
+            self._leave_if_done()
+
+    def _register(self) -> Register:
+        properties = sorted(self._config.platform.items())
+        return Register(
+            worker_id=self._config.worker_id,
+            session_id=self._session_id,
+            slots=self._config.slots,
+            platform=Platform(
+                properties=[Platform.Property(name=name, value=value) for name, value in properties]
+            ),
+            held=[held.lease.key for held in self._held.values()],
+        )
+
+    def _handle(self, response: ConnectResponse) -> None:
+        match response.WhichOneof("message"):
+            case "registered":
+                self._registered(response.registered)
+            case "lease":
+                self._accept(response.lease)
+            case "cancel":
+                if (held := self._held.get(_key(response.cancel.key))) and not held.completion:
+                    held.cancel()
+            case "completion_received":
+                self._held.pop(_key(response.completion_received.key), None)
+                self._leave_if_done()
+
+    def _registered(self, registered: Registered) -> None:
+        for key in registered.revoked:
+            if held := self._held.pop(_key(key), None):
+                held.is_revoked = True
+                held.cancel()
+        for held in self._held.values():
+            if held.completion is not None:
+                self._send(held.completion)
+        if self._is_draining:
+            self._send(ConnectRequest(drain=Drain()))
+            self._leave_if_done()
+
+    def _accept(self, lease: Lease) -> None:
+        key = _key(lease.key)
+        if key in self._held:
+            return
+        held = self._held[key] = _Held(lease)
+        running = sum(held.completion is None for held in self._held.values())
+        if running > self._config.slots:
+            _LOG.error("lease %s came while no slot was free", key.operation_name)
+            self._complete(held, _response(ResourceExhausted("this worker has no free slot")))
+        else:
+            self._start(self._serve(held))
+
+    async def _serve(self, held: _Held) -> None:
+        lease = held.lease
+        action = Action(
+            lease,
+            self._config.worker_id,
+            self._blob_store(lease.instance_name),
+            self._trees,
+            self._cache,
+        )
+        slot = await self._take_slot(lease.action.input_root_digest.hash)
+        try:
+            await self._run(held, action, slot)
+        finally:
+            await uninterrupted(slot.restore(action.started_ns))
+            self._give_back(slot)
+
+    async def _run(self, held: _Held, action: Action, slot: Slot) -> None:
+        """Runs and completes a lease, unless it is revoked meanwhile."""
+        if held.is_cancelled:
+            self._complete(held, _response(Cancelled("the operation was cancelled")))
+            return
+        progress: list[asyncio.TimerHandle] = []
+
+        def on_start() -> None:
+            loop = asyncio.get_running_loop()
+            message = ConnectRequest(
+                progress=Progress(key=held.lease.key, metadata=action.metadata)
+            )
+            progress.append(loop.call_later(_PROGRESS_AFTER_SECONDS, self._send, message))
+
+        held.run = asyncio.ensure_future(action.run(slot, on_start))
+        try:
+            await uninterrupted(asyncio.wait((held.run,)), on_cancel=held.run.cancel)
+        finally:
+            for timer in progress:
+                timer.cancel()
+        if held.run.cancelled():
+            self._complete(held, _response(Cancelled("the operation was cancelled")))
+        else:
+            self._complete(held, held.run.result())
+
+    def _complete(self, held: _Held, response: ExecuteResponse) -> None:
+        if not held.is_revoked:
+            completion = Completion(key=held.lease.key, response=response)
+            held.completion = ConnectRequest(completion=completion)
+            self._send(held.completion)
+
+    def _send(self, request: ConnectRequest) -> None:
+        self._start(self._link.send(request))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work)
+
+    def _leave_if_done(self) -> None:
+        if self._is_draining and not self._held:
+            self._start(self._link.leave())
+
+    async def _take_slot(self, input_root_hash: str) -> Slot:
+        """A free slot: one that holds the input root already, else the one used last."""
+        await self._free_slots.acquire()
+        for slot in self._free:
+            directory = slot.tree.directory
+            if directory is not None and directory.digest.hash == input_root_hash:
+                self._free.remove(slot)
+                return slot
+        return self._free.pop()
+
+    def _give_back(self, slot: Slot) -> None:
+        self._free.append(slot)
+        self._free_slots.release()
+
+
+def _key(key: LeaseKey) -> _Key:
+    return _Key(key.operation_name, key.epoch)
+
+
+def _response(error: ReapiError) -> ExecuteResponse:
+    return ExecuteResponse(status=status_of(error))

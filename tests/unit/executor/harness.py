@@ -1,0 +1,160 @@
+"""Stages and runs actions in a real slot, with a store in memory."""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from reapi.core.digest import Digest
+from reapi.executor.action import Action
+from reapi.executor.input_tree import InputTrees
+from reapi.executor.local_cache import LocalCache
+from reapi.executor.slot import Slot
+from reapi.executor.work_area import WorkArea
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
+from tests.fakes.memory_store import MemoryBlobStore
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change uids")
+
+
+@dataclass(frozen=True)
+class Executable:
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Link:
+    target: str
+
+
+Tree: TypeAlias = Mapping[str, "bytes | Executable | Link | Tree"]
+
+
+def add_tree(store: MemoryBlobStore, tree: Tree) -> Digest:
+    """Stores a tree with all its blobs; returns the digest of its root."""
+    directory = re_pb2.Directory()
+    for name, node in sorted(tree.items()):
+        if isinstance(node, bytes):
+            directory.files.add(name=name, digest=store.add(node).to_message())
+        elif isinstance(node, Executable):
+            digest = store.add(node.data).to_message()
+            directory.files.add(name=name, digest=digest, is_executable=True)
+        elif isinstance(node, Link):
+            directory.symlinks.add(name=name, target=node.target)
+        else:
+            directory.directories.add(name=name, digest=add_tree(store, node).to_message())
+    return store.add(directory.SerializeToString())
+
+
+def read_tree(path: str) -> dict[str, Any]:
+    """What is at `path`, in the form of a Tree; any executable bit makes an Executable."""
+    found: dict[str, Any] = {}
+    for entry in os.scandir(path):
+        if entry.is_symlink():
+            found[entry.name] = Link(os.readlink(entry.path))
+        elif entry.is_dir():
+            found[entry.name] = read_tree(entry.path)
+        elif entry.is_file():
+            data = Path(entry.path).read_bytes()
+            is_executable = entry.stat().st_mode & 0o111
+            found[entry.name] = Executable(data) if is_executable else data
+        else:
+            found[entry.name] = "special"
+    return found
+
+
+def add_lease(
+    store: MemoryBlobStore,
+    command: re_pb2.Command,
+    tree: Tree | Digest,
+    *,
+    timeout_seconds: float = 30,
+) -> Lease:
+    """A lease of an action that runs `command` in `tree`."""
+    root = tree if isinstance(tree, Digest) else add_tree(store, tree)
+    action = re_pb2.Action(
+        command_digest=store.add(command.SerializeToString()).to_message(),
+        input_root_digest=root.to_message(),
+    )
+    digest = store.add(action.SerializeToString())
+    lease = Lease(digest_function=1, action_digest=digest.to_message(), action=action)
+    lease.key.operation_name = f"operations/{digest.hash[:8]}"
+    lease.key.epoch = 1
+    lease.timeout.FromMilliseconds(round(timeout_seconds * 1000))
+    return lease
+
+
+class Harness:
+    """One slot with all that an action needs."""
+
+    def __init__(self, store: MemoryBlobStore, cache: LocalCache, slot: Slot) -> None:
+        self.store = store
+        self.cache = cache
+        self.slot = slot
+        self.trees = InputTrees()
+        self.starts = 0
+
+    @property
+    def root(self) -> str:
+        return self.slot.tree.path
+
+    def action(self, lease: Lease) -> Action:
+        return Action(lease, "worker-1", self.store, self.trees, self.cache)
+
+    async def run_lease(self, lease: Lease) -> re_pb2.ExecuteResponse:
+        action = self.action(lease)
+        try:
+            return await action.run(self.slot, self._started)
+        finally:
+            await self.slot.restore(action.started_ns)
+
+    async def run(
+        self,
+        arguments: Sequence[str],
+        tree: Tree | Digest | None = None,
+        *,
+        timeout_seconds: float = 30,
+        **command: Any,
+    ) -> re_pb2.ExecuteResponse:
+        message = re_pb2.Command(arguments=arguments, **command)
+        lease = add_lease(self.store, message, tree or {}, timeout_seconds=timeout_seconds)
+        return await self.run_lease(lease)
+
+    async def sh(
+        self, script: str, tree: Tree | Digest | None = None, **options: Any
+    ) -> re_pb2.ExecuteResponse:
+        return await self.run(["sh", "-c", script], tree, **options)
+
+    def stdout(self, response: re_pb2.ExecuteResponse) -> str:
+        return self._log(response.result.stdout_digest)
+
+    def stderr(self, response: re_pb2.ExecuteResponse) -> str:
+        return self._log(response.result.stderr_digest)
+
+    def _log(self, digest: re_pb2.Digest) -> str:
+        return (
+            self.store.blobs[Digest(digest.hash, digest.size_bytes)].decode() if digest.hash else ""
+        )
+
+    def _started(self) -> None:
+        self.starts += 1
+
+
+@asynccontextmanager
+async def open_harness(
+    directory: Path, *, separate_uid: bool, max_size_bytes: int = 1 << 30
+) -> AsyncIterator[Harness]:
+    area = WorkArea(directory / "cache")
+    try:
+        async with (
+            LocalCache(area.files, max_size_bytes) as cache,
+            Slot(area.slots / "0", cache, separate_uid=separate_uid) as slot,
+        ):
+            yield Harness(MemoryBlobStore(), cache, slot)
+    finally:
+        area.close()
