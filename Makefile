@@ -1,0 +1,69 @@
+# Everything a contributor types. The virtual environment is made on first use and kept up to date.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PYTHON ?= python3
+PROCESSES ?= auto
+PYTEST_FLAGS ?=
+
+PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
+TOOLS := bazel-2.1.0 buf-1.75.0
+
+.PHONY: help demo test check bench protos format clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, with a server of its own
+	@scripts/install_system_packages.sh g++
+	@.venv/bin/python scripts/demo.py
+
+test: .venv/development ## Run every test, with real Bazel too; installs what they need
+	@scripts/install_system_packages.sh bazel g++ git npm
+	@scripts/install_tools.sh $(TOOLS)
+	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+
+check: .venv/development ## Format, lint, types, layers, protos, pinned versions: what CI checks beside the tests
+	@scripts/install_system_packages.sh npm
+	@scripts/install_tools.sh buf-1.75.0
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	MYPYPATH=src .venv/bin/mypy -p reapi
+	.venv/bin/lint-imports
+	.cache/tools/buf-1.75.0 lint
+	.venv/bin/python protos/generate.py --check
+	.venv/bin/python scripts/check_constraints.py
+
+bench: .venv/development ## Measure the service and print a table and JSON
+	@.venv/bin/python -m bench
+
+protos: .venv/development ## Generate protos/gen from the .proto files
+	@.venv/bin/python protos/generate.py
+
+format: .venv/development ## Format the code and repair what the linter can
+	@.venv/bin/ruff check --fix --quiet
+	@.venv/bin/ruff format
+
+clean: ## Delete what was made here: .venv, .cache and build
+	@rm -rf .venv .cache build
+
+# The file of each name is a stamp: newer than what it was made from, so nothing is to be done.
+.venv/pip: constraints.txt
+	@scripts/install_system_packages.sh venv
+	@echo "Making the virtual environment .venv"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try PYTHON=...") if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --constraint constraints.txt pip
+	@touch $@
+
+.venv/runtime: .venv/pip pyproject.toml
+	@echo "Installing the project and what it needs"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/development: .venv/runtime
+	@echo "Installing the development tools"
+	@$(INSTALL) --editable . --group dev
+	@touch $@

@@ -1,0 +1,167 @@
+"""The ActionCache over rows with closures: a hit is complete, and stays so while promised."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
+from reapi.core.errors import BlobsMissing, InvalidArgument, NotFound, ReapiError
+from reapi.core.interfaces import BlobStore
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
+
+from .capacity import Capacity
+from .closure import closure_of, pack_closure, unpack_closure
+from .presence import Presence
+from .result_check import check_action_result, highest_climb, path_depth
+from .result_table import ResultTable, Row, result_key
+
+LARGEST_RESULT_BYTES = 4_000_000
+"""Serialized. Clients mostly receive no more than 4 MiB (AC11)."""
+
+_KNOWN_BYTES = 32 << 20
+_KNOWN_OVERHEAD_BYTES = 1000
+
+
+class _Known(NamedTuple):
+    """A result whose closure was present and touched in `epoch`."""
+
+    result: ActionResult
+    epoch: tuple[int, int]
+    cost_bytes: int
+
+
+class LocalActionCache:
+    """See ActionCache. Complete results are kept in memory for the epoch in which they were so."""
+
+    def __init__(
+        self, table: ResultTable, blobs: BlobStore, presence: Presence, capacity: Capacity
+    ) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._presence = presence
+        self._capacity = capacity
+        self._known: OrderedDict[tuple[str, Digest], _Known] = OrderedDict()
+        self._known_bytes = 0
+        self._puts = 0
+
+    async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
+        """See ActionCache. Suspends only once per epoch and result."""
+        name = instance_name, action_digest
+        known = self._known.get(name)
+        if known is not None and known.epoch == self._presence.epoch():
+            self._known.move_to_end(name)
+            return known.result
+        return await self._get_stored(instance_name, action_digest)
+
+    async def _get_stored(self, instance_name: str, action_digest: Digest) -> ActionResult:
+        key = result_key(instance_name, action_digest)
+        row = self._table.find(key)
+        if row is None:
+            raise _absent(action_digest)
+        epoch = self._presence.epoch()
+        puts = self._puts
+        if await self._blobs.find_missing(unpack_closure(row.closure)):
+            await self._table.remove(key, row)
+            raise _absent(action_digest)
+        if row.used < self._presence.stamp():
+            await self._table.touch(key, self._presence.stamp())
+        result = ActionResult.FromString(row.action_result)
+        if puts == self._puts:  # else this may not be the latest result any more
+            self._remember((instance_name, action_digest), result, len(row.action_result), epoch)
+        return result
+
+    async def put(
+        self, instance_name: str, action_digest: Digest, result: ActionResult
+    ) -> ActionResult:
+        """See ActionCache. Bytes that came inline are moved into the CAS."""
+        function = action_digest.function
+        check_action_result(result, function)
+        await self._check_climb(action_digest, result)
+        stored = ActionResult()
+        stored.CopyFrom(result)
+        stored.execution_metadata.SetInParent()  # buck2 refuses a result without (Q-META)
+        await self._move_inline_bytes(stored, function)
+        closure = await closure_of(self._blobs, stored, function)
+        epoch = self._presence.epoch()
+        missing = await self._blobs.find_missing(closure)
+        if missing:
+            raise BlobsMissing([digest.subject for digest in missing])
+        serialized = stored.SerializeToString(deterministic=True)
+        if len(serialized) > LARGEST_RESULT_BYTES:
+            raise InvalidArgument(
+                f"a result of {len(serialized)} bytes; at most {LARGEST_RESULT_BYTES} are stored, "
+                "since clients could not receive it: declare fewer outputs or a directory"
+            )
+        row = Row(serialized, pack_closure(closure), self._presence.stamp())
+        async with self._capacity.reserved(len(row.action_result) + len(row.closure)):
+            written = self._table.put(result_key(instance_name, action_digest), row)
+            self._puts += 1
+            self._forget((instance_name, action_digest))
+            await written
+        self._remember((instance_name, action_digest), stored, len(serialized), epoch)
+        return stored
+
+    async def _check_climb(self, action_digest: Digest, result: ActionResult) -> None:
+        """Paths with `..` are good while they stay in the input root (IN4, reliability B14)."""
+        climb = highest_climb(result)
+        if climb and climb > await self._working_directory_depth(action_digest):
+            raise InvalidArgument("an output path or symlink target leads out of the input root")
+
+    async def _working_directory_depth(self, action_digest: Digest) -> int:
+        """0 when the action is not stored or unreadable: then no path may climb."""
+        try:
+            found = await self._blobs.read_many([action_digest])
+            action = re_pb2.Action.FromString(found[action_digest])
+            command_digest = parse_digest(action.command_digest, action_digest.function)
+            found = await self._blobs.read_many([command_digest])
+            command = re_pb2.Command.FromString(found[command_digest])
+        except (KeyError, ValueError, ReapiError):
+            return 0
+        return path_depth(command.working_directory)
+
+    async def _move_inline_bytes(self, result: ActionResult, function: DigestFunction) -> None:
+        """Leaves digests only, so that a stored result is small (AC8)."""
+        blobs: dict[Digest, bytes] = {}
+        for file in result.output_files:
+            if file.contents:
+                digest = digest_of(file.contents, function)
+                if digest != parse_digest(file.digest, function):
+                    raise InvalidArgument(f"contents of {file.path!r} do not hash to its digest")
+                blobs[digest] = file.contents
+                file.ClearField("contents")
+        for stream in ("stdout", "stderr"):
+            data = getattr(result, f"{stream}_raw")
+            if data:
+                digest = digest_of(data, function)
+                field = getattr(result, f"{stream}_digest")
+                if result.HasField(f"{stream}_digest") and parse_digest(field, function) != digest:
+                    raise InvalidArgument(f"{stream}_raw does not hash to {stream}_digest")
+                field.CopyFrom(digest.to_message())
+                blobs[digest] = data
+                result.ClearField(f"{stream}_raw")
+        for failure in (await self._blobs.write_many(blobs)).values():
+            raise failure
+
+    def _remember(
+        self,
+        name: tuple[str, Digest],
+        result: ActionResult,
+        serialized_bytes: int,
+        epoch: tuple[int, int],
+    ) -> None:
+        self._forget(name)
+        known = _Known(result, epoch, 3 * serialized_bytes + _KNOWN_OVERHEAD_BYTES)
+        self._known[name] = known
+        self._known_bytes += known.cost_bytes
+        while self._known_bytes > _KNOWN_BYTES:
+            _, dropped = self._known.popitem(last=False)
+            self._known_bytes -= dropped.cost_bytes
+
+    def _forget(self, name: tuple[str, Digest]) -> None:
+        known = self._known.pop(name, None)
+        if known is not None:
+            self._known_bytes -= known.cost_bytes
+
+
+def _absent(action_digest: Digest) -> NotFound:
+    return NotFound(f"no result for action {action_digest}")

@@ -1,0 +1,87 @@
+"""BatchReadBlobs from bytes to bytes: a reply is mostly data, which is copied once."""
+
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from reapi.core.digest import Digest, parse_digests
+from reapi.core.errors import InvalidArgument, NotFound, status_of
+from reapi.core.instance_names import check_instance_name
+from reapi.core.interfaces import BlobStore
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    BatchReadBlobsRequest,
+    BatchReadBlobsResponse,
+)
+
+from .capabilities_service import MAX_BATCH_TOTAL_SIZE_BYTES
+from .digest_fields import are_well_formed, digest_of_field, split_request
+from .wire import length_delimited, varint
+
+_TRAILER = b"\x20\x01"
+"""digest_function: SHA256."""
+
+_RESPONSES_TAG = b"\x0a"
+_DIGEST_TAG = b"\x0a"
+_DATA_TAG = b"\x12"
+_STATUS_OK = b"\x1a\x00"
+_STATUS_FIELD = BatchReadBlobsResponse.Response.STATUS_FIELD_NUMBER
+
+
+class BatchReader:
+    """Reads small blobs, each distinct one once with its status (CAS9 to CAS12)."""
+
+    def __init__(self, blobs: BlobStore, instance_names: frozenset[str]) -> None:
+        self._blobs = blobs
+        self._instance_names = instance_names
+
+    async def read(self, request: bytes) -> bytes:
+        """A serialized BatchReadBlobsResponse; InvalidArgument for a malformed request."""
+        plain = split_request(request, _TRAILER)
+        if plain is not None and are_well_formed(plain[1]):
+            instance_name, fields = plain
+            # The digest with its length, as a response holds it too.
+            messages = {digest_of_field(field): field[1:] for field in fields}
+        else:
+            instance_name, messages = _parse(request)
+        check_instance_name(instance_name, self._instance_names)
+        _check_total(messages)
+        found = await self._blobs.read_many(list(messages))
+        parts: list[bytes] = []
+        for digest, message in messages.items():
+            data = found.get(digest)
+            if data is None:
+                parts += _absent(digest, message)
+            else:
+                length = varint(len(data))
+                size = 4 + len(message) + len(length) + len(data)
+                parts += (_RESPONSES_TAG, varint(size), _DIGEST_TAG, message)
+                parts += (_DATA_TAG, length, data, _STATUS_OK)
+        return b"".join(parts)
+
+
+def _parse(request: bytes) -> tuple[str, dict[Digest, bytes]]:
+    try:
+        message = BatchReadBlobsRequest.FromString(request)
+    except DecodeError as error:
+        raise InvalidArgument("the request is not a BatchReadBlobsRequest") from error
+    digests = parse_digests(message.digests, message.digest_function)
+    serialized = {digest: digest.to_message().SerializeToString() for digest in digests}
+    return message.instance_name, {
+        digest: varint(len(each)) + each for digest, each in serialized.items()
+    }
+
+
+def _check_total(digests: Iterable[Digest]) -> None:
+    total = sum(digest.size_bytes for digest in digests)
+    if total > MAX_BATCH_TOTAL_SIZE_BYTES:
+        raise InvalidArgument(
+            f"{total} bytes asked for; max_batch_total_size_bytes is "
+            f"{MAX_BATCH_TOTAL_SIZE_BYTES}: read large blobs by ByteStream"
+        )
+
+
+def _absent(digest: Digest, message: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    status = status_of(NotFound(f"blob {digest} is not here")).SerializeToString()
+    encoded = length_delimited(_STATUS_FIELD, status)
+    size = 1 + len(message) + len(encoded)
+    return _RESPONSES_TAG, varint(size), _DIGEST_TAG, message, encoded

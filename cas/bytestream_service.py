@@ -1,0 +1,109 @@
+"""google.bytestream.ByteStream: blobs of any size, in chunks (conformance 1.5)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from reapi.core.errors import InvalidArgument, OutOfRange
+from reapi.core.instance_names import check_instance_name
+from reapi.core.interfaces import BlobStore, Call
+from reapi.core.resource_name import parse_read_name, parse_write_name
+from reapi.core.rpc import Method, bind
+from reapi.protos.google.bytestream import bytestream_pb2
+from reapi.protos.google.bytestream.bytestream_pb2 import (
+    QueryWriteStatusRequest,
+    QueryWriteStatusResponse,
+    ReadRequest,
+    WriteResponse,
+)
+
+from .upload import Uploads, UploadStream
+from .wire import length_delimited
+from .write_chunk import WriteChunk, parse_write_request
+
+_SERVICE = bytestream_pb2.DESCRIPTOR.services_by_name["ByteStream"]
+_DATA_FIELD = bytestream_pb2.ReadResponse.DATA_FIELD_NUMBER
+
+
+class ByteStreamService:
+    """Reads from the store, and writes through resumable uploads."""
+
+    def __init__(self, blobs: BlobStore, uploads: Uploads, instance_names: frozenset[str]) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._instance_names = instance_names
+
+    def methods(self) -> list[Method]:
+        """The rows of this service."""
+        return bind(
+            _SERVICE,
+            {
+                "Read": self.read,
+                "Write": self.write,
+                "QueryWriteStatus": self.query_write_status,
+            },
+            raw_requests=frozenset({"Write"}),
+        )
+
+    async def read(self, request: ReadRequest, call: Call) -> AsyncGenerator[bytes, None]:
+        """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS11)."""
+        instance_name, digest = parse_read_name(request.resource_name)
+        check_instance_name(instance_name, self._instance_names)
+        if not 0 <= request.read_offset <= digest.size_bytes:
+            raise OutOfRange(f"read_offset {request.read_offset} of {digest.size_bytes} bytes")
+        if request.read_limit < 0:
+            raise InvalidArgument(f"read_limit {request.read_limit} is negative")
+        chunks = self._blobs.read(
+            digest, offset=request.read_offset, limit=request.read_limit or None
+        )
+        async for chunk in chunks:
+            # A ReadResponse, with one copy of the bytes instead of three.
+            yield length_delimited(_DATA_FIELD, chunk)
+
+    async def write(self, messages: AsyncIterator[bytes], call: Call) -> WriteResponse:
+        """Begins or continues an upload, which ends with the first finish_write (BS12 to BS20)."""
+        message = await anext(messages, None)
+        if message is None:
+            raise InvalidArgument("a write needs at least one request")
+        first = parse_write_request(message)
+        instance_name, _, digest = parse_write_name(first.resource_name)
+        check_instance_name(instance_name, self._instance_names)
+        if not await self._blobs.find_missing([digest]):
+            return WriteResponse(committed_size=digest.size_bytes)
+        async with self._uploads.stream(first.resource_name, digest) as upload:
+            if await _receive(first, messages, upload):
+                await upload.complete()
+            elif upload.is_over:
+                return WriteResponse(committed_size=digest.size_bytes)
+            return WriteResponse(committed_size=upload.received_bytes)
+
+    async def query_write_status(
+        self, request: QueryWriteStatusRequest, call: Call
+    ) -> QueryWriteStatusResponse:
+        """Where an upload goes on; 0 when nothing is known of it (BS21, BS22)."""
+        instance_name, _, digest = parse_write_name(request.resource_name)
+        check_instance_name(instance_name, self._instance_names)
+        if not await self._blobs.find_missing([digest]):
+            return QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
+        received = self._uploads.received_bytes(request.resource_name)
+        return QueryWriteStatusResponse(committed_size=received)
+
+
+async def _receive(first: WriteChunk, messages: AsyncIterator[bytes], upload: UploadStream) -> bool:
+    """Takes all data of one stream; says whether the client finished the blob."""
+    request = first
+    while True:
+        if request.resource_name not in ("", first.resource_name):
+            raise InvalidArgument("resource_name changed within the stream")
+        if request.write_offset != upload.received_bytes:
+            raise InvalidArgument(
+                f"write_offset {request.write_offset}, but {upload.received_bytes} bytes are here"
+            )
+        if not await upload.append(request.data):
+            return False
+        if request.finish_write:
+            if await anext(messages, None) is not None:
+                raise InvalidArgument("a request after finish_write")
+            return True
+        message = await anext(messages, None)
+        if message is None:
+            return False
+        request = parse_write_request(message)

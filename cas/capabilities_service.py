@@ -1,0 +1,63 @@
+"""GetCapabilities: says what works here, and nothing else (conformance 1.2)."""
+
+from reapi.core.digest import DIGEST_FUNCTIONS
+from reapi.core.instance_names import check_instance_name
+from reapi.core.interfaces import Call
+from reapi.core.rpc import Method, bind
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.build.bazel.semver.semver_pb2 import SemVer
+
+_SERVICE = re_pb2.DESCRIPTOR.services_by_name["Capabilities"]
+
+MAX_BATCH_TOTAL_SIZE_BYTES = 4_000_000
+"""Of the data in one batch. Leaves room for the rest of a message below 4 MiB (L1)."""
+
+_ALL_PRIORITIES = re_pb2.PriorityCapabilities(
+    priorities=[
+        re_pb2.PriorityCapabilities.PriorityRange(min_priority=-(2**31), max_priority=2**31 - 1)
+    ]
+)
+
+
+class CapabilitiesService:
+    """Answers for each instance alike. Execution is told of only when this endpoint has it."""
+
+    def __init__(self, instance_names: frozenset[str], *, has_execution: bool) -> None:
+        self._instance_names = instance_names
+        self._reply = _capabilities(has_execution).SerializeToString()
+
+    def methods(self) -> list[Method]:
+        """The rows of this service."""
+        return bind(_SERVICE, {"GetCapabilities": self.get_capabilities})
+
+    async def get_capabilities(self, request: re_pb2.GetCapabilitiesRequest, call: Call) -> bytes:
+        """A serialized ServerCapabilities."""
+        check_instance_name(request.instance_name, self._instance_names)
+        return self._reply
+
+
+def _capabilities(has_execution: bool) -> re_pb2.ServerCapabilities:
+    functions = [function.name for function in DIGEST_FUNCTIONS]
+    capabilities = re_pb2.ServerCapabilities(
+        cache_capabilities=re_pb2.CacheCapabilities(
+            digest_functions=functions,
+            action_cache_update_capabilities=re_pb2.ActionCacheUpdateCapabilities(
+                update_enabled=True
+            ),
+            cache_priority_capabilities=_ALL_PRIORITIES,
+            max_batch_total_size_bytes=MAX_BATCH_TOTAL_SIZE_BYTES,
+            symlink_absolute_path_strategy=re_pb2.SymlinkAbsolutePathStrategy.ALLOWED,
+        ),
+        low_api_version=SemVer(major=2, minor=0),
+        high_api_version=SemVer(major=2, minor=12),
+    )
+    if has_execution:
+        capabilities.execution_capabilities.CopyFrom(
+            re_pb2.ExecutionCapabilities(
+                digest_function=functions[0],
+                digest_functions=functions,
+                exec_enabled=True,
+                execution_priority_capabilities=_ALL_PRIORITIES,
+            )
+        )
+    return capabilities

@@ -1,0 +1,72 @@
+"""ContentAddressableStorage without SplitBlob and SpliceBlob (conformance 1.4)."""
+
+from collections.abc import AsyncGenerator
+
+from reapi.core.digest import parse_digest, parse_function
+from reapi.core.errors import InvalidArgument
+from reapi.core.instance_names import check_instance_name
+from reapi.core.interfaces import BlobStore, Call
+from reapi.core.rpc import Method, bind
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+
+from .batch_read import BatchReader
+from .batch_update import BatchUpdater
+from .find_missing import MissingBlobsFinder
+from .tree_pages import tree_pages
+
+_SERVICE = re_pb2.DESCRIPTOR.services_by_name["ContentAddressableStorage"]
+
+
+class CasService:
+    """Batches and trees over a BlobStore."""
+
+    def __init__(
+        self, blobs: BlobStore, finder: MissingBlobsFinder, instance_names: frozenset[str]
+    ) -> None:
+        self._blobs = blobs
+        self._finder = finder
+        self._updater = BatchUpdater(blobs, instance_names)
+        self._reader = BatchReader(blobs, instance_names)
+        self._instance_names = instance_names
+
+    def methods(self) -> list[Method]:
+        """The rows of this service."""
+        return bind(
+            _SERVICE,
+            {
+                "FindMissingBlobs": self.find_missing_blobs,
+                "BatchUpdateBlobs": self.batch_update_blobs,
+                "BatchReadBlobs": self.batch_read_blobs,
+                "GetTree": self.get_tree,
+            },
+            raw_requests=frozenset({"FindMissingBlobs", "BatchReadBlobs"}),
+        )
+
+    async def find_missing_blobs(self, request: bytes, call: Call) -> bytes:
+        """Which blobs are absent; the others stay for the retention time (CAS1, CAS2)."""
+        return await self._finder.find(request)
+
+    async def batch_update_blobs(
+        self, request: re_pb2.BatchUpdateBlobsRequest, call: Call
+    ) -> bytes:
+        """Stores small blobs, each with a status of its own (CAS4 to CAS8)."""
+        return await self._updater.update(request)
+
+    async def batch_read_blobs(self, request: bytes, call: Call) -> bytes:
+        """Small blobs, each distinct one once with its status (CAS9 to CAS12)."""
+        return await self._reader.read(request)
+
+    async def get_tree(
+        self, request: re_pb2.GetTreeRequest, call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """All directories of a tree, page by page in one stream (CAS13 to CAS15)."""
+        check_instance_name(request.instance_name, self._instance_names)
+        if request.page_size < 0:
+            raise InvalidArgument(f"page_size {request.page_size} is negative")
+        function = parse_function(request.digest_function, len(request.root_digest.hash))
+        root = parse_digest(request.root_digest, function)
+        pages = tree_pages(
+            self._blobs, root, page_size=request.page_size, page_token=request.page_token
+        )
+        async for page in pages:
+            yield page

@@ -1,0 +1,103 @@
+"""What every ActionCache that checks its results must do; a new one adds one line to FACTORIES."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from reapi.clients.action_cache import RemoteActionCache
+from reapi.clients.channel import Channel
+from reapi.core.digest import digest_of
+from reapi.core.errors import BlobsMissing, FailedPrecondition, InvalidArgument, NotFound
+from reapi.core.interfaces import ActionCache, BlobStore
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.fakes.local_storage import local_storage, serving
+
+
+class Caches(NamedTuple):
+    """An action cache, and the blobs that its results name."""
+
+    results: ActionCache
+    blobs: BlobStore
+
+
+@asynccontextmanager
+async def _local(path: Path) -> AsyncIterator[Caches]:
+    async with local_storage(path) as storage:
+        yield Caches(storage.action_cache, storage.blobs)
+
+
+@asynccontextmanager
+async def _remote(path: Path) -> AsyncIterator[Caches]:
+    async with (
+        local_storage(path) as storage,
+        serving(storage) as address,
+        Channel(address) as channel,
+    ):
+        yield Caches(RemoteActionCache(channel), storage.blobs)
+
+
+FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Caches]]] = {
+    "local": _local,
+    "remote": _remote,
+}
+
+ACTION = digest_of(b"an action")
+OUTPUT = b"an output"
+
+
+@pytest.fixture(params=FACTORIES)
+async def caches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Caches]:
+    async with FACTORIES[request.param](tmp_path) as made:
+        yield made
+
+
+def result_of(output: bytes) -> re_pb2.ActionResult:
+    digest = digest_of(output).to_message()
+    return re_pb2.ActionResult(output_files=[re_pb2.OutputFile(path="out", digest=digest)])
+
+
+async def test_what_was_put_is_got_back(caches: Caches) -> None:
+    await caches.blobs.write_many({digest_of(OUTPUT): OUTPUT})
+    stored = await caches.results.put("", ACTION, result_of(OUTPUT))
+    got = await caches.results.get("", ACTION)
+    assert got == stored
+    assert got.output_files == result_of(OUTPUT).output_files
+
+
+async def test_an_unknown_action_is_not_found(caches: Caches) -> None:
+    with pytest.raises(NotFound):
+        await caches.results.get("", ACTION)
+
+
+async def test_a_later_result_takes_the_place_of_an_earlier_one(caches: Caches) -> None:
+    await caches.blobs.write_many({digest_of(OUTPUT): OUTPUT, digest_of(b"2"): b"2"})
+    await caches.results.put("", ACTION, result_of(OUTPUT))
+    await caches.results.get("", ACTION)
+    await caches.results.put("", ACTION, result_of(b"2"))
+    got = await caches.results.get("", ACTION)
+    assert got.output_files == result_of(b"2").output_files
+
+
+async def test_D11_instances_do_not_share_results(caches: Caches) -> None:
+    await caches.results.put("main", ACTION, re_pb2.ActionResult(exit_code=1))
+    with pytest.raises(NotFound):
+        await caches.results.get("", ACTION)
+
+
+async def test_a_result_whose_blobs_are_absent_is_refused(caches: Caches) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        await caches.results.put("", ACTION, result_of(OUTPUT))
+    assert isinstance(caught.value, BlobsMissing)
+    assert caught.value.subjects == (digest_of(OUTPUT).subject,)
+    with pytest.raises(NotFound):
+        await caches.results.get("", ACTION)
+
+
+async def test_a_malformed_result_is_refused(caches: Caches) -> None:
+    result = result_of(OUTPUT)
+    result.output_files[0].path = "/absolute"
+    with pytest.raises(InvalidArgument):
+        await caches.results.put("", ACTION, result)

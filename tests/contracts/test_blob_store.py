@@ -1,0 +1,239 @@
+"""What every BlobStore must do; a new one adds one line to FACTORIES."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from reapi.clients.blobs import RemoteBlobStore
+from reapi.clients.channel import Channel
+from reapi.core.digest import Digest, digest_of
+from reapi.core.errors import InvalidArgument, NotFound
+from reapi.core.interfaces import BlobStore
+from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage, serving
+from tests.fakes.memory_store import MemoryBlobStore
+
+
+@asynccontextmanager
+async def _memory(path: Path) -> AsyncIterator[BlobStore]:
+    yield MemoryBlobStore()
+
+
+@asynccontextmanager
+async def _local(path: Path) -> AsyncIterator[BlobStore]:
+    async with local_storage(path) as storage:
+        yield storage.blobs
+
+
+@asynccontextmanager
+async def _remote(path: Path) -> AsyncIterator[BlobStore]:
+    async with (
+        local_storage(path) as storage,
+        serving(storage) as address,
+        Channel(address) as channel,
+    ):
+        yield RemoteBlobStore(channel, "main")
+
+
+FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[BlobStore]]] = {
+    "memory": _memory,
+    "local": _local,
+    "remote": _remote,
+}
+
+
+@pytest.fixture(params=FACTORIES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BlobStore]:
+    async with FACTORIES[request.param](tmp_path) as made:
+        yield made
+
+
+SIZES = [1, INLINE_MAX_BYTES, INLINE_MAX_BYTES + 1, 3_000_000]
+"""Inline, the largest inline, the smallest file, several chunks."""
+
+EMPTY = digest_of(b"")
+ABSENT = digest_of(b"never written")
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+async def chunks(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+async def read_all(store: BlobStore, digest: Digest, **options: int) -> bytes:
+    return b"".join([chunk async for chunk in store.read(digest, **options)])
+
+
+class TestFindMissing:
+    async def test_absent_blobs_come_back_once_in_the_order_given(self, store: BlobStore) -> None:
+        there = digest_of(b"there")
+        await store.write_many({there: b"there"})
+        other = digest_of(b"also absent")
+        assert await store.find_missing([other, there, ABSENT, other]) == [other, ABSENT]
+
+    async def test_nothing_is_missing_of_nothing(self, store: BlobStore) -> None:
+        assert await store.find_missing([]) == []
+
+    async def test_G3_the_empty_blob_is_never_missing(self, store: BlobStore) -> None:
+        assert await store.find_missing([EMPTY]) == []
+
+    async def test_G1_the_right_hash_with_the_wrong_size_is_missing(self, store: BlobStore) -> None:
+        digest = digest_of(b"there")
+        await store.write_many({digest: b"there"})
+        wrong = digest._replace(size_bytes=6)
+        assert await store.find_missing([wrong]) == [wrong]
+
+    async def test_thousands_of_digests_are_answered(self, store: BlobStore) -> None:
+        blobs = {digest_of(data): data for data in (b"%d" % number for number in range(2500))}
+        await store.write_many(blobs)
+        absent = [digest_of(b"absent %d" % number) for number in range(2500)]
+        mixed = [digest for pair in zip(blobs, absent, strict=True) for digest in pair]
+        assert await store.find_missing(mixed) == absent
+
+
+class TestWriteMany:
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_what_was_written_is_read_back(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        assert await store.write_many({digest: data}) == {}
+        assert await store.find_missing([digest]) == []
+        assert await read_all(store, digest) == data
+        assert await store.read_many([digest]) == {digest: data}
+
+    async def test_one_bad_blob_fails_none_of_the_others(self, store: BlobStore) -> None:
+        good, large = content(10), content(INLINE_MAX_BYTES + 1)
+        blobs = {
+            digest_of(good): good,
+            ABSENT: b"other bytes",
+            digest_of(large): large,
+            digest_of(content(2000)): content(2001)[:2000],
+        }
+        failures = await store.write_many(blobs)
+        assert set(failures) == {ABSENT, digest_of(content(2000))}
+        assert all(isinstance(failure, InvalidArgument) for failure in failures.values())
+        assert await store.find_missing(blobs) == [ABSENT, digest_of(content(2000))]
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_writing_a_present_blob_again_succeeds(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        for _ in range(2):
+            assert await store.write_many({digest: data}) == {}
+        assert await read_all(store, digest) == data
+
+    async def test_the_empty_blob_may_be_written(self, store: BlobStore) -> None:
+        assert await store.write_many({EMPTY: b""}) == {}
+
+    async def test_nothing_may_be_written(self, store: BlobStore) -> None:
+        assert await store.write_many({}) == {}
+
+
+class TestReadMany:
+    async def test_absent_blobs_are_left_out(self, store: BlobStore) -> None:
+        data = content(5)
+        await store.write_many({digest_of(data): data})
+        found = await store.read_many([ABSENT, digest_of(data), EMPTY, digest_of(data)])
+        assert found == {digest_of(data): data, EMPTY: b""}
+
+
+class TestRead:
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_a_part_is_what_offset_and_limit_say(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        await store.write_many({digest: data})
+        for offset in {0, 1, size // 2, size - 1, size}:
+            for limit in (None, 1, size, 2 * size):
+                end = size if limit is None else offset + limit
+                options = {} if limit is None else {"limit": limit}
+                assert await read_all(store, digest, offset=offset, **options) == data[offset:end]
+
+    async def test_an_absent_blob_is_not_found(self, store: BlobStore) -> None:
+        for digest in (ABSENT, Digest(ABSENT.hash, 5_000_000)):
+            with pytest.raises(NotFound):
+                await read_all(store, digest)
+
+    async def test_G3_the_empty_blob_is_read_though_never_written(self, store: BlobStore) -> None:
+        assert await read_all(store, EMPTY) == b""
+
+    async def test_a_reader_may_stop_early(self, store: BlobStore) -> None:
+        data = content(3_000_000)
+        digest = digest_of(data)
+        await store.write_many({digest: data})
+        async with aclosing(store.read(digest)) as reader:
+            first = await anext(reader)
+        assert data.startswith(first)
+        assert await read_all(store, digest) == data
+
+
+class TestWrite:
+    @pytest.mark.parametrize("size", [0, *SIZES])
+    async def test_chunks_become_one_blob(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        await store.write(digest, chunks(data, 70_000))
+        assert await store.find_missing([digest]) == []
+        assert await read_all(store, digest) == data
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("change", ["shorter", "longer", "other"])
+    async def test_write_of_wrong_bytes_is_rejected_and_leaves_nothing(
+        self, store: BlobStore, size: int, change: str
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        wrong = {"shorter": data[:-1], "longer": data + b"!", "other": b"!" + data[1:]}[change]
+        with pytest.raises(InvalidArgument):
+            await store.write(digest, chunks(wrong))
+        assert await store.find_missing([digest]) == [digest]
+        await store.write(digest, chunks(data))
+        assert await read_all(store, digest) == data
+
+    @pytest.mark.parametrize("size", [900, 3_000_000])
+    async def test_a_source_that_fails_leaves_nothing(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+
+        async def failing() -> AsyncIterator[bytes]:
+            yield data[: size // 2]
+            raise ConnectionError("the source is gone")
+
+        with pytest.raises(ConnectionError):
+            await store.write(digest, failing())
+        assert await store.find_missing([digest]) == [digest]
+
+    @pytest.mark.parametrize("size", [900, 3_000_000])
+    async def test_cancelling_leaves_nothing_visible(self, store: BlobStore, size: int) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        half_way = asyncio.Event()
+
+        async def stalling() -> AsyncIterator[bytes]:
+            yield data[: size // 2]
+            half_way.set()
+            await asyncio.get_running_loop().create_future()
+
+        writing = asyncio.create_task(store.write(digest, stalling()))
+        await half_way.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert await store.find_missing([digest]) == [digest]
+
+    async def test_BS19_concurrent_writes_of_one_blob_all_succeed(self, store: BlobStore) -> None:
+        for size in SIZES:
+            data = content(size)
+            digest = digest_of(data)
+            await asyncio.gather(
+                *(store.write(digest, chunks(data)) for _ in range(4)),
+                *(store.write_many({digest: data}) for _ in range(4)),
+            )
+            assert await read_all(store, digest) == data

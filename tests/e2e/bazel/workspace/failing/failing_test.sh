@@ -1,0 +1,3 @@
+#!/bin/bash
+echo "expected tea, got coffee"
+exit 1

@@ -1,0 +1,65 @@
+"""A real server and real clients for the end-to-end tests: processes, not fakes."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bazel.invocation import Bazel
+from tests.e2e.server_process import RunningServer, running_server
+
+HERE = Path(__file__).parent
+TOOLS = HERE.parent.parent / ".cache" / "tools"
+PROGRAMS = Path(sys.executable).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here starts processes and takes seconds."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+def installed(program: Path, remedy: str) -> Path:
+    """The program; a test must not pass for want of what it tests with."""
+    if not os.access(program, os.X_OK):
+        pytest.fail(
+            f"{program.name} is missing; run `{remedy}` in the project's root", pytrace=False
+        )
+    return program
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of the test's own, empty; what it logged is shown when the test fails."""
+    log = tmp_path / "server.log"
+    program = installed(PROGRAMS / "reapi-server", "make test")
+    # Not below tmp_path, which only its owner may enter: a server of root's runs actions under
+    # other users, who have to get at their inputs.
+    with tempfile.TemporaryDirectory(prefix="reapi-e2e-") as data_dir:
+        Path(data_dir).chmod(0o711)
+        try:
+            with running_server(program, Path(data_dir), log) as running:
+                yield running
+        finally:
+            sys.stderr.write(log.read_text(errors="replace"))
+
+
+@pytest.fixture(params=["4.2.3", "2.1.0"])
+def bazel(request: pytest.FixtureRequest, tmp_path: Path) -> Bazel:
+    """Debian's Bazel and the oldest we promise, each with a copy of the workspace and no state."""
+    if request.param == "4.2.3":
+        program = installed(Path("/usr/bin/bazel"), "scripts/install_system_packages.sh bazel")
+    else:
+        program = installed(TOOLS / "bazel-2.1.0", "scripts/install_tools.sh bazel-2.1.0")
+    return Bazel(program, tmp_path / "here")
+
+
+@pytest.fixture
+def buf() -> Path:
+    """The program of `buf curl`."""
+    return installed(TOOLS / "buf-1.75.0", "scripts/install_tools.sh buf-1.75.0")

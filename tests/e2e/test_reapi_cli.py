@@ -1,0 +1,84 @@
+"""`reapi-cli run` against a real server: outputs of every kind, exit codes, and what is cached."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.server_process import RunningServer
+
+REAPI_CLI = Path(sys.executable).parent / "reapi-cli"
+DEADLINE_SECONDS = 60
+
+
+def reapi_cli(
+    server: RunningServer, directory: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs to the end in `directory`, whatever the exit code."""
+    return subprocess.run(
+        [REAPI_CLI, *arguments],
+        cwd=directory,
+        env={**os.environ, "REAPI_SERVER": server.grpc},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+
+
+def run(server: RunningServer, directory: Path, *arguments: str) -> dict[str, Any]:
+    """What `run --json` says of a command, which has to succeed."""
+    done = reapi_cli(server, directory, "run", "--json", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def test_outputs_of_every_kind_come_back_as_they_were_made(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    script = """
+        mkdir -p out/empty out/deep/er
+        printf content > out/deep/er/file.txt
+        printf '#!/bin/sh\\necho hello\\n' > out/program.sh
+        chmod +x out/program.sh
+        ln -s deep/er/file.txt out/link.txt
+        : > nothing.txt
+    """
+    (tmp_path / "script.sh").write_text(script)
+    arguments = ("--input", "script.sh", "--output", "out", "--output", "nothing.txt")
+    said = run(server, tmp_path, *arguments, "--", "sh", "script.sh")
+    assert sorted(output["name"] for output in said["outputs"]) == ["nothing.txt", "out"]
+
+    out = tmp_path / "out"
+    assert list((out / "empty").iterdir()) == []
+    assert (out / "deep" / "er" / "file.txt").read_text() == "content"
+    assert not os.access(out / "deep" / "er" / "file.txt", os.X_OK)
+    assert os.access(out / "program.sh", os.X_OK)
+    assert (out / "link.txt").readlink() == Path("deep/er/file.txt")
+    assert (tmp_path / "nothing.txt").read_bytes() == b""
+
+
+def test_a_failure_keeps_its_exit_code_and_runs_again(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        failed = reapi_cli(
+            server, tmp_path, "run", "--json", "--", "sh", "-c", "echo no >&2; exit 7"
+        )
+        assert failed.returncode == 7
+        said = json.loads(failed.stdout)
+        assert (said["exit_code"], said["cached"], said["stderr"]) == (7, False, "no\n")
+
+
+def test_a_changed_input_runs_again_and_an_unchanged_one_does_not(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    arguments = ("--input", "in.txt", "--output", "out.txt", "--", "cp", "in.txt", "out.txt")
+    cached = []
+    for content in ("one", "one", "two", "one"):
+        (tmp_path / "in.txt").write_text(content)
+        cached.append(run(server, tmp_path, *arguments)["cached"])
+        assert (tmp_path / "out.txt").read_text() == content
+    assert cached == [False, True, False, True]

@@ -1,0 +1,81 @@
+"""What the action cache remembers, and when it looks again."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from reapi.cas.action_cache import LocalActionCache
+from reapi.cas.capacity import Capacity
+from reapi.core.digest import Digest, digest_of
+from reapi.core.errors import NotFound
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.fakes.local_storage import ManualClock, local_storage
+
+ACTION = digest_of(b"an action")
+RETENTION_SECONDS = 24 * 3600
+
+
+def result_of(digest: Digest) -> re_pb2.ActionResult:
+    return re_pb2.ActionResult(
+        output_files=[re_pb2.OutputFile(path="out", digest=digest.to_message())]
+    )
+
+
+async def test_a_result_is_the_same_object_within_an_hour(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        await storage.action_cache.put("", ACTION, re_pb2.ActionResult())
+        first = await storage.action_cache.get("", ACTION)
+        assert await storage.action_cache.get("", ACTION) is first
+        clock.seconds += 3600
+        assert await storage.action_cache.get("", ACTION) is not first
+
+
+async def test_a_lost_blob_ends_the_hit_at_once(tmp_path: Path) -> None:
+    data = bytes(5000)
+    async with local_storage(tmp_path) as storage:
+        await storage.blobs.write_many({digest_of(data): data})
+        await storage.action_cache.put("", ACTION, result_of(digest_of(data)))
+        await storage.action_cache.get("", ACTION)
+        (file,) = (tmp_path / "blobs").glob("*/*")
+        file.unlink()
+        assert await storage.blobs.read_many([digest_of(data)]) == {}
+        with pytest.raises(NotFound):
+            await storage.action_cache.get("", ACTION)
+        await storage.blobs.write_many({digest_of(data): data})
+        with pytest.raises(NotFound):  # the row is gone too: its output may be another's by now
+            await storage.action_cache.get("", ACTION)
+
+
+async def test_concurrent_puts_and_gets_end_with_the_last_put(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        cache: LocalActionCache = storage.action_cache
+        await cache.put("", ACTION, re_pb2.ActionResult(exit_code=0))
+        for number in range(1, 20):
+            clock.seconds += 3600  # so that the gets look into the table
+            await asyncio.gather(
+                cache.get("", ACTION),
+                cache.put("", ACTION, re_pb2.ActionResult(exit_code=number)),
+                cache.get("", ACTION),
+            )
+            assert (await cache.get("", ACTION)).exit_code == number
+
+
+async def test_the_given_result_is_not_changed(tmp_path: Path) -> None:
+    given = re_pb2.ActionResult(stdout_raw=b"out")
+    async with local_storage(tmp_path) as storage:
+        stored = await storage.action_cache.put("", ACTION, given)
+    assert given == re_pb2.ActionResult(stdout_raw=b"out")
+    assert stored.stdout_digest == digest_of(b"out").to_message()
+
+
+async def test_results_and_their_closures_count_for_the_size(tmp_path: Path) -> None:
+    async with local_storage(tmp_path, max_size_bytes=1_000_000) as storage:
+        capacity: Capacity = storage.action_cache._capacity
+        before = capacity._total_bytes()
+        for _ in range(3):
+            await storage.action_cache.put("", ACTION, re_pb2.ActionResult(exit_code=7))
+        after = capacity._total_bytes()
+        assert 0 < after - before < 100

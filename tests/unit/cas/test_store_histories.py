@@ -1,0 +1,155 @@
+"""Random histories of the embedded store against a dict: writes, reads, time, crashes, damage."""
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from reapi.cas.factory import Storage
+from reapi.core.digest import Digest, digest_of
+from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_storage
+
+MAX_BYTES = 20_000
+RETENTION_SECONDS = 48_000
+GRANULE_SECONDS = 2000
+
+BLOBS = [bytes([n]) * size for n in range(6) for size in (10, INLINE_MAX_BYTES + 1, 4000)]
+numbers = st.integers(0, len(BLOBS) - 1)
+
+
+class StoreHistory(RuleBasedStateMachine):
+    """`promised` says until when each blob must stay readable; `damaged` may be gone at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = Path(tempfile.mkdtemp())
+        self.generation = 0
+        self.clock = ManualClock()
+        self.promised: dict[Digest, int] = {}
+        self.damaged: set[Digest] = set()
+        self.storage: Storage
+        self.stack: AsyncExitStack
+
+    @property
+    def data_dir(self) -> Path:
+        return self.directory / str(self.generation)
+
+    @initialize()
+    def open(self) -> None:
+        self.stack = AsyncExitStack()
+        storage = local_storage(
+            self.data_dir,
+            clock=self.clock,
+            max_size_bytes=MAX_BYTES,
+            retention_seconds=RETENTION_SECONDS,
+            memory_bytes=2000,
+        )
+        self.storage = self.runner.run(self.stack.enter_async_context(storage))
+
+    def teardown(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+    @rule(some=st.sets(numbers, max_size=4), bad=st.booleans())
+    def write_many(self, some: set[int], bad: bool) -> None:
+        wanted = {digest_of(BLOBS[number]): BLOBS[number] for number in sorted(some)}
+        absent = digest_of(b"never stored")
+        failures = self.runner.run(
+            self.storage.blobs.write_many(wanted | ({absent: b"other"} if bad else {}))
+        )
+        assert isinstance(failures.pop(absent, None), InvalidArgument) == bad
+        for digest, failure in failures.items():
+            assert isinstance(failure, ResourceExhausted)
+            assert self.bytes_that_must_stay() + sum(map(len, wanted.values())) > MAX_BYTES, digest
+        for digest in wanted.keys() - failures.keys():
+            self.promise(digest)
+
+    @rule(some=st.lists(numbers, max_size=6))
+    def find_missing(self, some: list[int]) -> None:
+        digests = [digest_of(BLOBS[number]) for number in some]
+        missing = self.runner.run(self.storage.blobs.find_missing(digests))
+        for digest in set(digests) - set(missing):
+            assert digest in self.promised
+            self.promise(digest)
+        assert not set(missing) & self.must_be_present()
+        for digest in missing:
+            self.promised.pop(digest, None)
+
+    @rule(number=numbers, offset=st.integers(0, 4000))
+    def read(self, number: int, offset: int) -> None:
+        data = BLOBS[number]
+        digest = digest_of(data)
+        offset = min(offset, len(data))
+
+        async def read() -> bytes:
+            chunks = self.storage.blobs.read(digest, offset=offset)
+            return b"".join([chunk async for chunk in chunks])
+
+        try:
+            assert self.runner.run(read()) == data[offset:]
+        except (NotFound, DataLoss):
+            assert digest not in self.must_be_present()
+
+    @rule(seconds=st.sampled_from([1, GRANULE_SECONDS, RETENTION_SECONDS, 3 * RETENTION_SECONDS]))
+    def pass_time(self, seconds: int) -> None:
+        self.clock.seconds += seconds
+
+    @rule(number=numbers)
+    def damage_a_file(self, number: int) -> None:
+        digest = digest_of(BLOBS[number])
+        for path in (self.data_dir / "blobs").glob(f"*/{digest.hash}-*"):
+            path.write_bytes(b"?" * digest.size_bytes)
+            self.damaged.add(digest)
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.open()
+
+    @rule(let_recovery_end=st.booleans())
+    def crash(self, let_recovery_end: bool) -> None:
+        before = self.data_dir
+        self.generation += 1
+        shutil.copytree(before, self.data_dir)  # what a crash at this moment leaves
+        self.runner.run(self.stack.aclose())
+        shutil.rmtree(before)
+        self.open()
+        if let_recovery_end:
+            self.runner.run(asyncio.wait_for(self.storage.recovery, None))
+
+    @invariant()
+    def promised_blobs_are_readable(self) -> None:
+        if not hasattr(self, "storage"):
+            return
+        digests = list(self.must_be_present())
+        found = self.runner.run(self.storage.blobs.read_many(digests))
+        assert set(found) == set(digests)
+
+    def promise(self, digest: Digest) -> None:
+        self.promised[digest] = self.clock.seconds + RETENTION_SECONDS
+
+    def must_be_present(self) -> set[Digest]:
+        now = self.clock.seconds
+        return {digest for digest, until in self.promised.items() if until > now} - self.damaged
+
+    def bytes_that_must_stay(self) -> int:
+        """At most: promises hold up to one granule longer, and a refused write renews them too."""
+        return sum(
+            digest.size_bytes
+            for digest, until in self.promised.items()
+            if until + 2 * GRANULE_SECONDS > self.clock.seconds
+        )
+
+
+StoreHistory.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True
+)
+TestStoreHistories = StoreHistory.TestCase
