@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
 from reapi.core.errors import BlobsMissing, InvalidArgument, NotFound, ReapiError
 from reapi.core.interfaces import BlobStore
@@ -94,10 +96,12 @@ class LocalActionCache:
             )
         row = Row(serialized, pack_closure(closure), self._presence.stamp())
         async with self._capacity.reserved(len(row.action_result) + len(row.closure)):
-            written = self._table.put(result_key(instance_name, action_digest), row)
-            self._puts += 1
-            self._forget((instance_name, action_digest))
-            await written
+            try:
+                await self._table.put(result_key(instance_name, action_digest), row)
+            finally:
+                # A get that read the row before the commit must not remember it from now on.
+                self._puts += 1
+                self._forget((instance_name, action_digest))
         self._remember((instance_name, action_digest), stored, len(serialized), epoch)
         return stored
 
@@ -115,7 +119,7 @@ class LocalActionCache:
             command_digest = parse_digest(action.command_digest, action_digest.function)
             found = await self._blobs.read_many([command_digest])
             command = re_pb2.Command.FromString(found[command_digest])
-        except (KeyError, ValueError, ReapiError):
+        except (KeyError, DecodeError, ReapiError):
             return 0
         return path_depth(command.working_directory)
 

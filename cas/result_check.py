@@ -54,8 +54,9 @@ def highest_climb(result: ActionResult) -> int:
 
 
 def path_depth(path: str) -> int:
-    """How many levels a normalized relative path goes down."""
-    return sum(1 for segment in path.split("/") if segment not in ("", "."))
+    """How many levels a relative path goes down; 0 for one that also goes up."""
+    segments = path.split("/")
+    return 0 if ".." in segments else sum(segment not in ("", ".") for segment in segments)
 
 
 def _climb(path: str) -> int:

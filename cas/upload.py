@@ -98,8 +98,10 @@ class Uploads:
         try:
             yield stream
         finally:
-            if not stream.is_taken_over:
+            # Another stream may have begun anew while this one was storing the blob.
+            if self._active.get(resource_name) is stream:
                 del self._active[resource_name]
+            if not stream.is_taken_over:
                 if stream.is_over:
                     await self._blobs.abandon(stream.incoming)
                 else:

@@ -77,6 +77,8 @@ class Worker:
     ) -> None:
         self._config = config
         self._blob_store = blob_store
+        self.has_joined = asyncio.Event()
+        """Set once the scheduler has welcomed this worker for the first time."""
         self._session_id = str(uuid.uuid4())
         self._link = SchedulerLink(channel, self._register, self._handle)
         self._stack = AsyncExitStack()
@@ -151,6 +153,7 @@ class Worker:
                 self._leave_if_done()
 
     def _registered(self, registered: Registered) -> None:
+        self.has_joined.set()
         for key in registered.revoked:
             if held := self._held.pop(_key(key), None):
                 held.is_revoked = True

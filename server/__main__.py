@@ -56,7 +56,8 @@ def serve(
     Another machine that runs actions for it:
       REAPI_SCHEDULER__ENDPOINT=build-server:8980 reapi-server serve --role executor
 
-    Port 0 takes a free port; the ready line on stdout names it. Logs go to stderr. The first signal
+    Port 0 takes a free port; the ready line on stdout names it. An executor alone is ready when its
+    scheduler has welcomed it. Logs go to stderr. The first signal
     lets running calls end, a second one ends the process at once.
     """
     set_up_logs()

@@ -4,6 +4,7 @@ The only file that knows concrete classes of several components.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -65,8 +66,13 @@ async def compose(config: ServerConfig, registry: CollectorRegistry, stack: Asyn
     return Api([*methods, *health.methods(), *reflection.methods()], health)
 
 
-async def run_executor(config: ServerConfig, stop: asyncio.Event) -> None:
-    """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done."""
+async def run_executor(
+    config: ServerConfig, stop: asyncio.Event, on_joined: Callable[[], None]
+) -> None:
+    """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done.
+
+    Calls `on_joined` when the scheduler has welcomed it.
+    """
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(
             Channel(config.scheduler.endpoint, tool_name="reapi-executor")
@@ -81,9 +87,16 @@ async def run_executor(config: ServerConfig, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
             stopping = group.create_task(stop.wait())
+            joining = group.create_task(_when_joined(worker, on_joined))
             await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
             worker.drain()
             stopping.cancel()
+            joining.cancel()
+
+
+async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
+    await worker.has_joined.wait()
+    on_joined()
 
 
 def _storage_config(config: ServerConfig) -> StorageConfig:

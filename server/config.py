@@ -3,19 +3,15 @@
 The comments on the fields are the manual. Components get plain values, never these objects.
 """
 
+import json
 import os
 import socket
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from reapi.core.errors import InvalidArgument
 
@@ -87,16 +83,8 @@ class ExecutorSection(_Section):
     cache_max_size_bytes: Positive = 20 << 30
 
 
-class ServerConfig(BaseSettings):
+class ServerConfig(_Section):
     """All settings, valid and frozen."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="REAPI_",
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-    )
 
     # Everything that is kept lives below this folder.
     data_dir: Path = Path("reapi-data")
@@ -111,28 +99,51 @@ def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
 
     Raises InvalidArgument that names each wrong key and what is wrong with it.
     """
-    if file is not None and not file.is_file():
-        raise InvalidArgument(f"no configuration file at {file}")
-
-    class FromFile(ServerConfig):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
-
+    settings: dict[str, Any] = {}
+    for source in (_read_file(file), _read_environment(), flags):
+        for name, value in source.items():
+            if isinstance(value, dict) and isinstance(settings.get(name), dict):
+                settings[name] = settings[name] | value
+            else:
+                settings[name] = value
     try:
-        return FromFile(**flags)
+        return ServerConfig.model_validate(settings)
     except ValidationError as error:
         problems = "\n".join(f"  {_problem(each)}" for each in error.errors())
         raise InvalidArgument(f"the configuration is not valid:\n{problems}") from error
-    except ValueError as error:
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise InvalidArgument(f"no configuration file at {file}") from error
+    except (OSError, ValueError) as error:
         raise InvalidArgument(f"cannot read {file}: {error}") from error
+
+
+def _read_environment() -> dict[str, Any]:
+    """`REAPI_<SECTION>__<KEY>` of our sections; other names may be the client's.
+
+    Lists and tables are written as JSON.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in os.environ.items():
+        section, separator, key = name.removeprefix("REAPI_").lower().partition("__")
+        if name.startswith("REAPI_") and separator and section in ServerConfig.model_fields:
+            settings.setdefault(section, {})[key] = _environment_value(name, value)
+    return settings
+
+
+def _environment_value(name: str, value: str) -> Any:
+    if not value.startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise InvalidArgument(f"{name} is not JSON: {error}") from error
 
 
 def _problem(error: ErrorDetails) -> str:

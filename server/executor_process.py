@@ -95,7 +95,7 @@ async def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
 async def _run_until_told(config: ServerConfig) -> None:
     with stop_signals() as stop:
         asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-        await run_executor(config, stop)
+        await run_executor(config, stop, lambda: logger.info("the executor has joined"))
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ async def serve(config: ServerConfig) -> None:
 async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
     app = make_app(CollectorRegistry(), lambda: not stop.is_set())
     async with serve_http(app, config.server.http_listen) as http_port:
-        print(f"ready http={_address(config.server.http_listen, http_port)}", flush=True)
-        await run_executor(config, stop)
+        ready = f"ready http={_address(config.server.http_listen, http_port)}"
+        await run_executor(config, stop, lambda: print(ready, flush=True))
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:

@@ -2,14 +2,13 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.bazel.invocation import Bazel
-from tests.e2e.server_process import RunningServer, running_server
+from tests.server_process import ServerProcess
 
 HERE = Path(__file__).parent
 TOOLS = HERE.parent.parent / ".cache" / "tools"
@@ -34,19 +33,10 @@ def installed(program: Path, remedy: str) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
+def server(open_path: Path) -> Iterator[ServerProcess]:
     """A server of the test's own, empty; what it logged is shown when the test fails."""
-    log = tmp_path / "server.log"
-    program = installed(PROGRAMS / "reapi-server", "make test")
-    # Not below tmp_path, which only its owner may enter: a server of root's runs actions under
-    # other users, who have to get at their inputs.
-    with tempfile.TemporaryDirectory(prefix="reapi-e2e-") as data_dir:
-        Path(data_dir).chmod(0o711)
-        try:
-            with running_server(program, Path(data_dir), log) as running:
-                yield running
-        finally:
-            sys.stderr.write(log.read_text(errors="replace"))
+    with ServerProcess(open_path / "server") as running:
+        yield running
 
 
 @pytest.fixture(params=["4.2.3", "2.1.0"])

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bazel.invocation import Bazel
-from tests.e2e.server_process import RunningServer
+from tests.server_process import ServerProcess
 
 README = Path(__file__).parent.parent.parent / "README.md"
 DEFAULT_SERVER = "127.0.0.1:8980"
 DEADLINE_SECONDS = 60
 
 
-def blocks(language: str, heading: str, server: RunningServer) -> list[str]:
+def blocks(language: str, heading: str, server: ServerProcess) -> list[str]:
     """The code blocks of a section, with the test's server in place of the default one."""
     section = README.read_text().split(heading)[1].split("\n## ")[0].split("\n### ")[0]
     found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
@@ -39,12 +39,12 @@ def run(command: list[str], directory: Path) -> str:
     return done.stdout
 
 
-def test_the_lines_for_a_reapi_cli_user_work(server: RunningServer, tmp_path: Path) -> None:
+def test_the_lines_for_a_reapi_cli_user_work(server: ServerProcess, tmp_path: Path) -> None:
     (script,) = blocks("sh", "of a `reapi-cli` user", server)
     assert run(["bash", "-e", "-c", script.replace("./answer;", "./answer ||")], tmp_path) == "42\n"
 
 
-def test_the_programs_for_a_python_user_work(server: RunningServer, tmp_path: Path) -> None:
+def test_the_programs_for_a_python_user_work(server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "answer.c").write_text("int main() { return 42; }\n")
     sync_program, async_program = blocks("python", "of a Python user", server)
     assert run([sys.executable, "-c", sync_program], tmp_path).startswith("0 run by ")
@@ -58,7 +58,7 @@ def test_the_programs_for_a_python_user_work(server: RunningServer, tmp_path: Pa
 
 @pytest.mark.parametrize("configuration", ["remote", "cache"])
 def test_the_bazelrc_for_a_bazel_user_works(
-    bazel: Bazel, server: RunningServer, configuration: str
+    bazel: Bazel, server: ServerProcess, configuration: str
 ) -> None:
     (bazelrc,) = blocks("bazelrc", "of a Bazel user", server)
     with (bazel.workspace / ".bazelrc").open("a") as file:

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.server_process import RunningServer
+from tests.server_process import ServerProcess
 
 REAPI_CLI = Path(sys.executable).parent / "reapi-cli"
 DEADLINE_SECONDS = 60
 
 
 def reapi_cli(
-    server: RunningServer, directory: Path, *arguments: str
+    server: ServerProcess, directory: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs to the end in `directory`, whatever the exit code."""
     return subprocess.run(
@@ -27,7 +27,7 @@ def reapi_cli(
     )
 
 
-def run(server: RunningServer, directory: Path, *arguments: str) -> dict[str, Any]:
+def run(server: ServerProcess, directory: Path, *arguments: str) -> dict[str, Any]:
     """What `run --json` says of a command, which has to succeed."""
     done = reapi_cli(server, directory, "run", "--json", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +36,7 @@ def run(server: RunningServer, directory: Path, *arguments: str) -> dict[str, An
 
 
 def test_outputs_of_every_kind_come_back_as_they_were_made(
-    server: RunningServer, tmp_path: Path
+    server: ServerProcess, tmp_path: Path
 ) -> None:
     script = """
         mkdir -p out/empty out/deep/er
@@ -61,7 +61,7 @@ def test_outputs_of_every_kind_come_back_as_they_were_made(
 
 
 def test_a_failure_keeps_its_exit_code_and_runs_again(
-    server: RunningServer, tmp_path: Path
+    server: ServerProcess, tmp_path: Path
 ) -> None:
     for _ in range(2):
         failed = reapi_cli(
@@ -73,7 +73,7 @@ def test_a_failure_keeps_its_exit_code_and_runs_again(
 
 
 def test_a_changed_input_runs_again_and_an_unchanged_one_does_not(
-    server: RunningServer, tmp_path: Path
+    server: ServerProcess, tmp_path: Path
 ) -> None:
     arguments = ("--input", "in.txt", "--output", "out.txt", "--", "cp", "in.txt", "out.txt")
     cached = []

@@ -254,6 +254,20 @@ class TestUpdate:
                 else:
                     assert await code_of(put(client, each, digest)) == INVALID
 
+    @pytest.mark.parametrize("working_directory", ["", "../..", "a/../../.."])
+    async def test_AC7_no_path_climbs_from_a_useless_working_directory(
+        self, client: RawClient, storage: Storage, working_directory: str
+    ) -> None:
+        command = re_pb2.Command(arguments=["x"], working_directory=working_directory)
+        command_digest = await store(storage, command.SerializeToString())
+        action = re_pb2.Action(command_digest=command_digest.to_message())
+        digest = await store(storage, action.SerializeToString())
+        no_action = await store(storage, b"\xff\xff")
+        empty = digest_of(b"").to_message()
+        result = re_pb2.ActionResult(output_files=[{"path": "../a", "digest": empty}])
+        assert await code_of(put(client, result, digest)) == INVALID
+        assert await code_of(put(client, result, no_action)) == INVALID
+
     async def test_AC7_CAP10_absolute_symlink_targets_are_allowed(self, client: RawClient) -> None:
         result = re_pb2.ActionResult(output_symlinks=[{"path": "link", "target": "/usr/bin/env"}])
         await put(client, result)

@@ -84,16 +84,16 @@ class Gate:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> AsyncIterator[Gate]:
-    gate = Gate(tmp_path)
+def gate(open_path: Path) -> AsyncIterator[Gate]:
+    gate = Gate(open_path)
     yield gate
     gate.close()
 
 
 async def test_queued_and_running_operations_outlive_kill_9_under_their_names(
-    tmp_path: Path, gate: Gate
+    open_path: Path, gate: Gate
 ) -> None:
-    data_dir = tmp_path / "server"
+    data_dir = open_path / "server"
     with ServerProcess(data_dir, environment=ONE_SLOT) as server:
         async with Client(server.grpc) as client, Channel(server.grpc) as channel:
             running = await _begin(channel, await _upload_action(client, *gate.command))
@@ -111,8 +111,8 @@ async def test_queued_and_running_operations_outlive_kill_9_under_their_names(
                 assert not response.cached_result
 
 
-async def test_a_finished_operation_is_found_by_its_name_after_kill_9(tmp_path: Path) -> None:
-    data_dir = tmp_path / "server"
+async def test_a_finished_operation_is_found_by_its_name_after_kill_9(open_path: Path) -> None:
+    data_dir = open_path / "server"
     with ServerProcess(data_dir) as server:
         async with Client(server.grpc) as client, Channel(server.grpc) as channel:
             operation = await _begin(channel, await _upload_action(client, "/bin/true"))
@@ -123,12 +123,12 @@ async def test_a_finished_operation_is_found_by_its_name_after_kill_9(tmp_path: 
             assert await _result(channel, operation.name) == before
 
 
-async def test_executors_join_by_role_and_share_the_work(tmp_path: Path, gate: Gate) -> None:
+async def test_executors_join_by_role_and_share_the_work(open_path: Path, gate: Gate) -> None:
     roles = ("--role", "frontend", "--role", "scheduler")
-    with ServerProcess(tmp_path / "server", *roles) as server:
+    with ServerProcess(open_path / "server", *roles) as server:
         joined = [
             ServerProcess(
-                tmp_path / name,
+                open_path / name,
                 *("--role", "executor"),
                 environment=ONE_SLOT
                 | {
@@ -151,15 +151,15 @@ async def test_executors_join_by_role_and_share_the_work(tmp_path: Path, gate: G
     assert workers == {"first", "second"}
 
 
-async def test_an_action_whose_worker_is_killed_runs_on_another(tmp_path: Path, gate: Gate) -> None:
+async def test_the_action_of_a_killed_worker_runs_on_another(open_path: Path, gate: Gate) -> None:
     roles = ("--role", "frontend", "--role", "scheduler")
     soon = {"REAPI_SCHEDULER__WORKER_TIMEOUT_SECONDS": "1"}
-    with ServerProcess(tmp_path / "server", *roles, environment=soon) as server:
+    with ServerProcess(open_path / "server", *roles, environment=soon) as server:
 
         def executor(name: str) -> ServerProcess:
             endpoint = {"REAPI_SCHEDULER__ENDPOINT": server.grpc}
             own = {"REAPI_EXECUTOR__WORKER_ID": name}
-            return ServerProcess(tmp_path / name, "--role", "executor", environment=endpoint | own)
+            return ServerProcess(open_path / name, "--role", "executor", environment=endpoint | own)
 
         async with Client(server.grpc) as client, Channel(server.grpc) as channel:
             with executor("mortal") as mortal:
@@ -182,39 +182,39 @@ async def _until_executing(channel: Channel, operation: Operation) -> None:
                 return
 
 
-async def test_an_executor_that_dies_is_replaced(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "server") as server:
+async def test_an_executor_that_dies_is_replaced(open_path: Path) -> None:
+    with ServerProcess(open_path / "server") as server:
         async with Client(server.grpc) as client:
-            await client.run(["/bin/true"], root=tmp_path)
+            await client.run(["/bin/true"], root=open_path)
             for pid in server.child_pids():
                 os.kill(pid, signal.SIGKILL)
-            result = await client.run(["/bin/echo", "again"], root=tmp_path)
+            result = await client.run(["/bin/echo", "again"], root=open_path)
     assert result.exit_code == 0
 
 
-def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "first") as server:
-        second = _serve(tmp_path / "second", "--listen", server.grpc)
+def test_a_port_in_use_is_one_clear_line(open_path: Path) -> None:
+    with ServerProcess(open_path / "first") as server:
+        second = _serve(open_path / "second", "--listen", server.grpc)
     assert second.returncode == 1
     assert second.stdout == ""
     last = second.stderr.strip().splitlines()[-1]
     assert last == f"reapi-server: cannot listen on {server.grpc}: is the port in use?"
 
 
-def test_a_data_directory_in_use_is_refused(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data"):
-        second = _serve(tmp_path / "data", "--listen", "127.0.0.1:0")
+def test_a_data_directory_in_use_is_refused(open_path: Path) -> None:
+    with ServerProcess(open_path / "data"):
+        second = _serve(open_path / "data", "--listen", "127.0.0.1:0")
     assert second.returncode == 1
-    assert str(tmp_path / "data") in second.stderr.strip().splitlines()[-1]
+    assert str(open_path / "data") in second.stderr.strip().splitlines()[-1]
 
 
-def test_a_mistake_in_the_settings_is_named_before_anything_opens(tmp_path: Path) -> None:
-    config = tmp_path / "config.toml"
+def test_a_mistake_in_the_settings_is_named_before_anything_opens(open_path: Path) -> None:
+    config = open_path / "config.toml"
     config.write_text("[storage]\nmax_size = 3\n")
-    result = _serve(tmp_path / "data", "--config", str(config))
+    result = _serve(open_path / "data", "--config", str(config))
     assert result.returncode == 1
     assert "storage.max_size: there is no such key" in result.stderr
-    assert not (tmp_path / "data").exists()
+    assert not (open_path / "data").exists()
 
 
 def _serve(data_dir: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -20,7 +20,7 @@ def _tracked(pattern: str) -> list[Path]:
 
 
 def test_no_file_imports_a_component_under_its_folder_name() -> None:
-    # With the root on sys.path, `import cas` would work and make a second module with second classes.
+    # With the root on sys.path, `import cas` would make a second module with second classes.
     top_level = re.compile(rf"^\s*(from|import) ({'|'.join(COMPONENTS)})\b", re.MULTILINE)
     guilty = [path for path in _tracked("*.py") if top_level.search(path.read_text())]
     assert guilty == []

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.bazel.invocation import Bazel
-from tests.e2e.server_process import RunningServer
+from tests.server_process import ServerProcess
 
 FILES = (
     "app/count",
@@ -38,7 +38,7 @@ def entries(root: Path) -> dict[str, tuple[int, bytes | None]]:
 
 
 def test_remote_outputs_are_byte_identical_with_local_ones(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     bazel.succeed("build", "//...")
     local = {name: bazel.output(name).read_bytes() for name in FILES}
@@ -50,7 +50,7 @@ def test_remote_outputs_are_byte_identical_with_local_ones(
     assert entries(away.output(TREE)) == local_tree
 
 
-def test_programs_run_and_directories_arrive_whole(bazel: Bazel, server: RunningServer) -> None:
+def test_programs_run_and_directories_arrive_whole(bazel: Bazel, server: ServerProcess) -> None:
     executor = f"--remote_executor=grpc://{server.grpc}"
     bazel.succeed("build", "//app/...", "//outputs/...", "--config=remote", executor)
 

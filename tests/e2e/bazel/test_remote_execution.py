@@ -3,19 +3,19 @@
 import pytest
 
 from tests.e2e.bazel.invocation import Bazel
-from tests.e2e.server_process import RunningServer
+from tests.server_process import ServerProcess
 
 BUILD_FAILED = 1
 TESTS_FAILED = 3
 
 
-def remote(server: RunningServer) -> tuple[str, ...]:
+def remote(server: ServerProcess) -> tuple[str, ...]:
     """Everything runs remotely; what cannot is a failure."""
     return ("--config=remote", f"--remote_executor=grpc://{server.grpc}")
 
 
 def test_a_first_build_runs_everything_remotely_and_after_clean_everything_is_a_cache_hit(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     first = bazel.succeed("test", "//...", *remote(server))
     assert list(first.processes) == ["remote"]
@@ -26,7 +26,7 @@ def test_a_first_build_runs_everything_remotely_and_after_clean_everything_is_a_
 
 
 def test_noremote_accept_cached_executes_everything_again(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     first = bazel.succeed("build", "//text/...", *remote(server))
     bazel.succeed("clean")
@@ -35,7 +35,7 @@ def test_noremote_accept_cached_executes_everything_again(
 
 
 def test_remote_download_minimal_builds_everything_and_downloads_no_final_output(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     first = bazel.succeed("build", "//...", "--remote_download_minimal", *remote(server))
     assert list(first.processes) == ["remote"]
@@ -49,7 +49,7 @@ def test_remote_download_minimal_builds_everything_and_downloads_no_final_output
 
 
 def test_what_a_command_says_on_standard_error_is_shown_also_from_the_cache(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     for place in ("remote", "remote cache hit"):
         build = bazel.succeed("build", "//outputs:warning", *remote(server))
@@ -59,7 +59,7 @@ def test_what_a_command_says_on_standard_error_is_shown_also_from_the_cache(
 
 
 def test_a_failing_command_fails_the_build_with_its_exit_code_and_its_words(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     for _ in range(2):  # a failure is not cached, and not taken for a success later
         build = bazel.run("build", "//failing:target", *remote(server))
@@ -70,7 +70,7 @@ def test_a_failing_command_fails_the_build_with_its_exit_code_and_its_words(
 
 
 def test_a_failing_test_is_reported_as_failed_with_its_output(
-    bazel: Bazel, server: RunningServer
+    bazel: Bazel, server: ServerProcess
 ) -> None:
     tested = bazel.run("test", "//failing:test", *remote(server))
     assert tested.exit_code == TESTS_FAILED
@@ -79,7 +79,7 @@ def test_a_failing_test_is_reported_as_failed_with_its_output(
 
 
 @pytest.mark.timeout(120)  # far less than the hour for which the test's child would hang
-def test_a_hanging_test_times_out_when_its_time_is_up(bazel: Bazel, server: RunningServer) -> None:
+def test_a_hanging_test_times_out_when_its_time_is_up(bazel: Bazel, server: ServerProcess) -> None:
     tested = bazel.run("test", "//failing:hanging_test", "--test_timeout=2", *remote(server))
     assert tested.exit_code == TESTS_FAILED
     assert "TIMEOUT" in tested.output

@@ -68,3 +68,25 @@ def test_a_file_that_is_not_toml_is_refused_with_its_name(tmp_path: Path) -> Non
 def test_a_file_that_is_not_there_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"nowhere\.toml"):
         load_config(tmp_path / "nowhere.toml", {})
+
+
+def test_lists_and_tables_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPI_EXECUTOR__PLATFORM", '{"OSFamily": "linux"}')
+    monkeypatch.setenv("REAPI_SERVER__INSTANCE_NAMES", '["main"]')
+    config = load_config(None, {})
+    assert config.executor.platform == {"OSFamily": "linux"}
+    assert config.server.instance_names == ("main",)
+
+
+def test_a_list_in_the_environment_that_is_not_json_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REAPI_SERVER__INSTANCE_NAMES", "[main]")
+    with pytest.raises(InvalidArgument, match="REAPI_SERVER__INSTANCE_NAMES is not JSON"):
+        load_config(None, {})
+
+
+def test_the_settings_of_the_client_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPI_SERVER", "build-server:8980")
+    monkeypatch.setenv("REAPI_INSTANCE", "main")
+    assert load_config(None, {}).server.listen == "127.0.0.1:8980"

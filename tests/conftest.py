@@ -1,0 +1,19 @@
+"""Fixtures of all tests."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that every user may enter, which `tmp_path` is not.
+
+    A server of root's runs actions under other users, who have to get at their inputs.
+    """
+    with tempfile.TemporaryDirectory(prefix="reapi-test-") as folder:
+        path = Path(folder)
+        path.chmod(0o711)
+        yield path
