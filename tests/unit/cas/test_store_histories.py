@@ -18,6 +18,7 @@ from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_stora
 MAX_BYTES = 10_000
 RETENTION_SECONDS = 48_000
 GRANULE_SECONDS = 2000
+STEPS_SECONDS = [1, GRANULE_SECONDS, RETENTION_SECONDS // 3, RETENTION_SECONDS // 2]
 
 BLOBS = [bytes([n]) * size for n, size in enumerate([900, 900, INLINE_MAX_BYTES + 1, *[4000] * 4])]
 """Half of them fill the store."""
@@ -73,6 +74,10 @@ class StoreHistory(RuleBasedStateMachine):
         for digest in wanted.keys() - failures.keys():
             self.promise(digest)
 
+    @rule(number=numbers)
+    def write_one(self, number: int) -> None:
+        self.write_many({number}, False)
+
     @rule(some=st.lists(numbers, max_size=6))
     def find_missing(self, some: list[int]) -> None:
         digests = [digest_of(BLOBS[number]) for number in some]
@@ -101,7 +106,7 @@ class StoreHistory(RuleBasedStateMachine):
         except (NotFound, DataLoss):
             assert digest not in self.must_be_present()
 
-    @rule(seconds=st.sampled_from([1, GRANULE_SECONDS, RETENTION_SECONDS, 3 * RETENTION_SECONDS]))
+    @rule(seconds=st.sampled_from(STEPS_SECONDS))
     def pass_time(self, seconds: int) -> None:
         self.clock.seconds += seconds
 
@@ -135,6 +140,13 @@ class StoreHistory(RuleBasedStateMachine):
         digests = list(self.must_be_present())
         found = self.runner.run(self.storage.blobs.read_many(digests))
         assert found == {digest_of(data): data for data in BLOBS if digest_of(data) in digests}
+
+    @invariant()
+    def the_store_keeps_its_bound(self) -> None:
+        if not hasattr(self, "storage"):
+            return
+        entries = self.storage.blobs._index.find([digest_of(data).key for data in BLOBS])
+        assert sum(entry.size for entry in entries.values()) <= MAX_BYTES
 
     def promise(self, digest: Digest) -> None:
         self.promised[digest] = self.clock.seconds + RETENTION_SECONDS

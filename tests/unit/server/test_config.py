@@ -1,5 +1,6 @@
 """Settings are checked before anything opens, and every mistake is named by its key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,14 @@ def test_the_settings_of_the_client_are_not_the_servers(monkeypatch: pytest.Monk
     monkeypatch.setenv("REAPI_SERVER", "build-server:8980")
     monkeypatch.setenv("REAPI_INSTANCE", "main")
     assert load_config(None, {}).server.listen == "127.0.0.1:8980"
+
+
+def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path: Path) -> None:
+    document = Path(__file__).parents[3] / "docs" / "configuration.md"
+    block = document.read_text().split("```toml\n")[1].split("```")[0]
+    documented = load_config(_write(tmp_path, block), {})
+    defaults = load_config(None, {})
+    assert documented == defaults
+    for section in ("server", "storage", "scheduler", "executor"):
+        for key in type(getattr(defaults, section)).model_fields:
+            assert re.search(rf"^(# |\[executor\.)?{key}\b", block, re.MULTILINE), key
