@@ -2,13 +2,12 @@
 
 from reapi.core.digest import Digest, parse_digest, parse_function
 from reapi.core.errors import InvalidArgument
+from reapi.core.inlining import with_inlined_outputs
 from reapi.core.instance_names import check_instance_name
 from reapi.core.interfaces import ActionCache, BlobStore, Call
 from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
-
-from .inlining import with_inlined_outputs
 
 _SERVICE = re_pb2.DESCRIPTOR.services_by_name["ActionCache"]
 

@@ -143,7 +143,7 @@ class Channel:
         try:
             await call.wait_for_connection()
             async for request in requests:
-                if not await _send(call, request):
+                if not await send_unless_over(call, request):
                     break
             await call.done_writing()
             reply = cast(Reply, await call)
@@ -211,7 +211,7 @@ class BidirectionalCall(Generic[Request, Reply]):
             await self._call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             raise self._error_of_call(error) from error
-        if not await _send(self._call, request):
+        if not await send_unless_over(self._call, request):
             raise Unavailable("the other side has ended the stream")
 
     async def done_sending(self) -> None:
@@ -226,16 +226,17 @@ class BidirectionalCall(Generic[Request, Reply]):
             raise self._error_of_call(error) from error
 
 
-async def _send(call: Any, request: Message) -> bool:
-    """Sends a message of a stream; False when the call is over, whose status says why.
+async def send_unless_over(call: Any, request: Message | bytes) -> bool:
+    """Sends a message of a grpc.aio stream; False when the call is over, whose status says why.
 
     grpc.aio's own `write` overwrites that status with INTERNAL when the call ends while it waits,
     which is how an upload of a blob that is there already ends (Q-EARLY).
     """
     if call.done():
         return False
+    message = request if isinstance(request, bytes) else request.SerializeToString()
     try:
-        await call._cython_call.send_serialized_message(request.SerializeToString())
+        await call._cython_call.send_serialized_message(message)
     except grpc.aio.InternalError:
         return False
     return True

@@ -99,7 +99,7 @@ class Action:
         command = prepare_command(data, command_digest, slot.default_environment)
         directory = await self._trees.load(root, inline, self._store, self._cache)
         command.check_working_directory(directory)
-        await slot.tree.stage(directory, command.output_parents(), self._store)
+        await slot.tree.stage(directory, command.output_parents(directory), self._store)
         self._timestamps.mark("input_fetch_completed")
         return command
 

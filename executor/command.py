@@ -9,6 +9,7 @@ from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition, InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Command
 
+from .input_links import follow_links
 from .input_tree import DEEPEST_TREE, LONGEST_PATH_BYTES, InputDirectory
 from .staged_directory import OutputParents
 
@@ -40,13 +41,17 @@ class PreparedCommand:
     outputs: Sequence[DeclaredOutput]
     output_directory_format: Command.OutputDirectoryFormat
 
-    def output_parents(self) -> OutputParents:
-        """The directories to make before the run: the parents of all outputs (IN6)."""
+    def output_parents(self, root: InputDirectory) -> OutputParents:
+        """The directories to make before the run: the parents of all outputs (IN6).
+
+        Where symlinks of the input root are on the way, that is where these lead. What would lie
+        outside of the root is not made; an output there is refused when it is collected.
+        """
         parents: OutputParents = {}
         made = 0
         for output in self.outputs:
             below = parents
-            for segment in output.segments[:-1]:
+            for segment in follow_links(root, output.segments[:-1]):
                 made += segment not in below
                 below = below.setdefault(segment, {})
             if made > MOST_OUTPUTS:

@@ -2,11 +2,12 @@
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from reapi.core.digest import Digest, parse_digest, parse_function
 from reapi.core.errors import BlobsMissing, NotFound, status_of
+from reapi.core.inlining import with_inlined_outputs
 from reapi.core.instance_names import check_instance_name
 from reapi.core.interfaces import ActionCache, BlobStore, Call
 from reapi.core.request_metadata import request_metadata
@@ -26,6 +27,7 @@ from .config import SchedulerConfig
 from .dispatcher import Dispatcher
 from .events import Enqueue
 from .live_operation import LiveOperation
+from .missing_inputs import missing_inputs
 from .validation import (
     check_size,
     parse_action,
@@ -72,7 +74,7 @@ class ExecutionService:
         check_size(action_digest, "action")
         name = f"operations/{uuid.uuid4()}"
         try:
-            blobs = await self._read([action_digest])
+            blobs = {action_digest: await self._read_action(action_digest)}
             action, command_digest, root_digest = parse_action(blobs[action_digest], action_digest)
             cached = await self._look_up(request, action, action_digest)
             if cached is None:
@@ -82,6 +84,7 @@ class ExecutionService:
             yield operation_message.done(name, action_digest, response)
             return
         if cached is not None:
+            cached = await self._with_inlined(request, cached, action_digest)
             response = ExecuteResponse(result=cached, cached_result=True)
             yield operation_message.done(name, action_digest, response)
             return
@@ -135,21 +138,43 @@ class ExecutionService:
         except NotFound:
             return None
 
-    async def _read(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
-        """All of these blobs; raises BlobsMissing with every one that is absent (EX7)."""
-        blobs = await self._blobs.read_many(digests)
-        if len(blobs) < len(digests):
-            raise BlobsMissing([one.subject for one in digests if one not in blobs])
-        return blobs
+    async def _with_inlined(
+        self, request: ExecuteRequest, result: ActionResult, action_digest: Digest
+    ) -> ActionResult:
+        """The cached result with the bytes that the caller asks for; a worker adds its own."""
+        if not (request.inline_stdout or request.inline_stderr or request.inline_output_files):
+            return result
+        return await with_inlined_outputs(
+            self._blobs,
+            result,
+            action_digest.function,
+            stdout=request.inline_stdout,
+            stderr=request.inline_stderr,
+            output_files=request.inline_output_files,
+        )
+
+    async def _read_action(self, digest: Digest) -> bytes:
+        data = (await self._blobs.read_many([digest])).get(digest)
+        if data is None:
+            raise BlobsMissing([digest.subject])
+        return data
 
     async def _read_inputs(
         self, command_digest: Digest, root_digest: Digest
     ) -> dict[Digest, bytes]:
-        """The Command, and the root of the input tree when it is small; the worker reads on."""
+        """The Command, and the root of the input tree when it is small; the worker reads on.
+
+        Raises BlobsMissing when one is absent, with all that is found absent of the tree (EX7).
+        """
         wanted = {command_digest: None}
         if 0 < root_digest.size_bytes <= _LARGEST_ROOT_READ_BYTES:
             wanted[root_digest] = None
-        return await self._read(list(wanted))
+        blobs = await self._blobs.read_many(list(wanted))
+        if len(blobs) < len(wanted):
+            absent = [command_digest] if command_digest not in blobs else []
+            absent += await missing_inputs(self._blobs, root_digest)
+            raise BlobsMissing([digest.subject for digest in dict.fromkeys(absent)])
+        return blobs
 
     def _lease_template(
         self, request: ExecuteRequest, call: Call, action: Action, action_digest: Digest

@@ -14,6 +14,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 )
 
 from .commands import Outcome
+from .response_bound import serialize_bounded
 
 _METADATA_URL = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteOperationMetadata"
 _RESPONSE_URL = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteResponse"
@@ -41,7 +42,7 @@ def done(name: str, action_digest: Digest, response: ExecuteResponse) -> bytes:
         name=name,
         metadata=Any(type_url=_METADATA_URL, value=metadata.SerializeToString()),
         done=True,
-        response=Any(type_url=_RESPONSE_URL, value=response.SerializeToString()),
+        response=Any(type_url=_RESPONSE_URL, value=serialize_bounded(response)),
     )
     return bytes(operation.SerializeToString())
 

@@ -5,7 +5,7 @@ import logging
 from google.rpc import code_pb2
 
 from reapi.core.digest import Digest
-from reapi.core.errors import FailedPrecondition, InvalidArgument
+from reapi.core.errors import BlobsMissing, ReapiError
 from reapi.core.interfaces import ActionCache
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteResponse
 
@@ -29,8 +29,9 @@ class Publisher:
         """False if the response must not reach a client and somebody else must run the action.
 
         That is so when the worker gave up on its own (CANCELLED is for CancelOperation, EX19), or
-        named outputs that are not stored. A cache that cannot take a good result is logged only:
-        the outputs are durable without it, and the next caller merely runs the action again.
+        named outputs that are not stored. A cache that cannot take a result otherwise is logged
+        only: the outputs are durable without it, another run would give the same result, and the
+        next caller merely runs the action again.
         """
         if response.status.code == code_pb2.CANCELLED:
             return False
@@ -43,9 +44,11 @@ class Publisher:
             return True
         try:
             await self._action_cache.put(instance_name, action_digest, result)
-        except (FailedPrecondition, InvalidArgument) as error:
+        except BlobsMissing as error:
             logger.error("refused a result of action %s: %s", action_digest, error.message)
             return False
+        except ReapiError as error:
+            logger.warning("did not cache action %s: %s", action_digest, error.message)
         except Exception:
             logger.exception("cannot cache the result of action %s", action_digest)
         return True

@@ -1,6 +1,7 @@
 """Plain gRPC calls for tests of the wire: no retries, no defaults, statuses as they come."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
+from reapi.clients.channel import send_unless_over
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
 
@@ -19,7 +21,7 @@ from reapi.protos.google.bytestream import bytestream_pb2
 class RawService:
     """The methods of one service as attributes: `await service.Method(request)`.
 
-    A method that streams requests takes a list of them or an async iterator, one that streams
+    A method that streams requests takes an iterable of them, or an async one, one that streams
     replies returns the list of all.
     """
 
@@ -37,13 +39,40 @@ class RawService:
 
         async def call(request: Any, **options: Any) -> Any:
             if method.client_streaming:
-                return await self._channel.stream_unary(path, **codec)(request, **options)
+                return await _send_all(self._channel.stream_unary(path, **codec), request, options)
             if method.server_streaming:
                 replies = self._channel.unary_stream(path, **codec)(request, **options)
                 return [reply async for reply in replies]
             return await self._channel.unary_unary(path, **codec)(request, **options)
 
         return call
+
+
+async def _send_all(method: Any, requests: Any, options: dict[str, Any]) -> Any:
+    """The reply, or the status as the server said it, as soon as the call ends."""
+    call = method(**options)
+
+    async def send() -> None:
+        async for request in _each(requests):
+            if not await send_unless_over(call, request):
+                return
+        await call.done_writing()
+
+    sending = asyncio.create_task(send())
+    try:
+        return await call
+    finally:
+        sending.cancel()
+        call.cancel()
+
+
+async def _each(requests: Any) -> AsyncIterator[Message | bytes]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request
 
 
 class RawClient:

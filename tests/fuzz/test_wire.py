@@ -45,7 +45,9 @@ def write_requests(draw: st.DrawFn) -> bytes:
             data=draw(st.sampled_from([b"", b"x", LONG])),
         )
         serialized += request.SerializeToString()
-    for _ in range(draw(st.integers(0, 2)) if serialized else 0):
+    for _ in range(draw(st.integers(0, 2))):
+        if not serialized:
+            break
         position = draw(st.integers(0, min(len(serialized) - 1, 330)))
         serialized[position : position + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
     return bytes(serialized)

@@ -1,6 +1,11 @@
-"""The real server as a process, for tests of what only whole processes can show."""
+"""The real server: as a process for what only whole processes can show, else in this process."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.integration.system import Gate, System, open_system
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -8,3 +13,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "processes" in item.path.name:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+async def idle_system(open_path: Path) -> AsyncIterator[System]:
+    """A server without a worker, which a test may add."""
+    async with open_system(open_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def system(idle_system: System) -> AsyncIterator[System]:
+    """A server with one worker of two slots, which both work on after whatever the test sent."""
+    async with idle_system.worker():
+        yield idle_system
+        await idle_system.check_alive()
+
+
+@pytest.fixture
+def gate(open_path: Path) -> Iterator[Gate]:
+    made = Gate(open_path)
+    yield made
+    made.close()

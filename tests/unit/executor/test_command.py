@@ -7,6 +7,7 @@ import pytest
 from reapi.core.digest import digest_of
 from reapi.core.errors import InvalidArgument
 from reapi.executor.command import PreparedCommand, prepare_command, resolve
+from reapi.executor.input_tree import EMPTY_DIRECTORY
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Command
 
 
@@ -48,8 +49,9 @@ def test_IN4_dots_that_stay_inside_are_resolved(path: str, segments: tuple[str, 
 def test_B14_too_many_outputs_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="at most 50000"):
         prepare(output_paths=[str(number) for number in range(100_000)])
+    command = prepare(output_paths=[f"{n}/" + "d/" * 200 + "x" for n in range(1000)])
     with pytest.raises(InvalidArgument, match="parent directories"):
-        prepare(output_paths=[f"{n}/" + "d/" * 200 + "x" for n in range(1000)]).output_parents()
+        command.output_parents(EMPTY_DIRECTORY)
 
 
 def test_repeated_outputs_count_once() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from google.rpc import code_pb2
 
-from reapi.core.errors import InvalidArgument, ResourceExhausted
+from reapi.core.errors import BlobsMissing, InvalidArgument, ResourceExhausted
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ActionResult,
     ExecuteResponse,
@@ -15,7 +15,7 @@ async def test_a_result_with_outputs_that_are_not_stored_is_run_again(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> ActionResult:
-        raise InvalidArgument("an output is malformed")
+        raise BlobsMissing(["blobs/a/1"])
 
     monkeypatch.setattr(scheduler.action_cache, "put", refuse)
     worker = FakeWorker(scheduler)
@@ -32,11 +32,19 @@ async def test_a_result_with_outputs_that_are_not_stored_is_run_again(
     assert response_of(await stream.last()).status.code == code_pb2.ABORTED
 
 
-async def test_a_cache_that_is_full_does_not_fail_the_action(
-    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResourceExhausted("full"),
+        InvalidArgument("a link leads out of the input root"),
+        OSError("the disk is gone"),
+    ],
+)
+async def test_a_cache_that_does_not_take_a_result_does_not_fail_the_action(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def refuse(*_: object) -> ActionResult:
-        raise ResourceExhausted("full")
+        raise error
 
     monkeypatch.setattr(scheduler.action_cache, "put", refuse)
     worker = FakeWorker(scheduler)

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-from reapi.core.digest import Digest, DigestFunction, parse_digest
-from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
+
+from .digest import Digest, DigestFunction, parse_digest
+from .interfaces import BlobStore
 
 _BUDGET_BYTES = 1 << 20
 """Of all inlined bytes of a reply; what does not fit keeps its digest alone."""

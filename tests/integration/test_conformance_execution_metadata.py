@@ -1,0 +1,119 @@
+"""Conformance of what an Operation tells beside its result (conformance 1.7: EX22 to EX25)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.longrunning.operations_pb2 import Operation
+
+from reapi.core.digest import SHA256, digest_of
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.scheduler.config import SchedulerConfig
+from reapi.server import compose as composition
+from tests.integration.system import Gate, System, open_system, sh
+from tests.unit.scheduler.harness import metadata_of, response_of
+
+QUEUED = re_pb2.ExecutionStage.QUEUED
+TIMES = (
+    "queued",
+    "worker_start",
+    "input_fetch_start",
+    "input_fetch_completed",
+    "execution_start",
+    "execution_completed",
+    "output_upload_start",
+    "output_upload_completed",
+    "worker_completed",
+)
+
+
+async def test_EX23_D10_metadata_says_what_runs_and_by_which_function(
+    system: System, gate: Gate
+) -> None:
+    action = await system.add(sh(gate.script()))
+    stream = system.stream(action)
+    operations = [await anext(stream)]
+    await gate.begun()
+    gate.open()
+    operations += [operation async for operation in stream]
+    for operation in operations:
+        metadata = metadata_of(operation)
+        assert metadata.action_digest == action.to_message()
+        assert metadata.digest_function == SHA256.number
+        assert not metadata.stdout_stream_name
+    result = response_of(operations[-1]).result
+    assert metadata_of(operations[-1]).partial_execution_metadata == result.execution_metadata
+
+
+async def test_EX23_progress_of_the_worker_is_in_the_metadata(
+    open_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which messages repeat while the command runs (EX16)."""
+
+    def often(**settings: Any) -> SchedulerConfig:
+        return SchedulerConfig(**settings, update_interval_seconds=0.01)
+
+    monkeypatch.setattr(composition, "SchedulerConfig", often)
+    async with open_system(open_path) as system, system.worker():
+        stream = system.stream(await system.add(sh(gate.script())))
+        async for operation in stream:
+            partial = metadata_of(operation).partial_execution_metadata
+            if partial.HasField("execution_start_timestamp"):
+                break
+        assert partial.worker == "worker-1"
+        assert not partial.HasField("execution_completed_timestamp")
+        gate.open()
+        last = [operation async for operation in stream][-1]
+        final = response_of(last).result.execution_metadata
+        assert final.execution_start_timestamp == partial.execution_start_timestamp
+
+
+async def test_EX24_all_timestamps_are_set_and_in_order(system: System) -> None:
+    response = await system.sh("sleep 0.02; echo x >out", {"in": b"x"}, output_paths=["out"])
+    metadata = response.result.execution_metadata
+    assert metadata.worker == "worker-1"
+    assert all(metadata.HasField(f"{name}_timestamp") for name in TIMES)
+    times = [getattr(metadata, f"{name}_timestamp").ToNanoseconds() for name in TIMES]
+    assert times == sorted(times)
+    assert metadata.virtual_execution_duration.ToMilliseconds() >= 20
+
+
+async def test_D6_outputs_have_the_function_of_the_action(system: System) -> None:
+    action = await system.add(sh("mkdir d; echo a >d/a", output_paths=["d"]))
+    response = await system.run_action(action, digest_function=SHA256.number)
+    (directory,) = response.result.output_directories
+    data = await system.read(directory.tree_digest)
+    assert digest_of(data, SHA256).to_message() == directory.tree_digest
+    tree = re_pb2.Tree.FromString(data)
+    assert tree.root.files[0].digest == digest_of(b"a\n", SHA256).to_message()
+
+
+async def test_EX22_more_urgent_actions_run_first(idle_system: System, open_path: Path) -> None:
+    """Priorities of any size are taken, and results_cache_policy as well."""
+    order = open_path / "order"
+    order.touch()
+    order.chmod(0o666)
+    calls = []
+    for priority in (7, 0, -(2**31), 2**31 - 1):
+        action = await idle_system.add(sh(f"echo {priority} >>'{order}'"))
+        stream = idle_system.stream(
+            action,
+            execution_policy={"priority": priority},
+            results_cache_policy={"priority": priority},
+        )
+        assert metadata_of(await anext(stream)).stage == QUEUED
+        calls.append(asyncio.create_task(_last(stream)))
+    async with idle_system.worker(slots=1):
+        await asyncio.gather(*calls)
+    assert order.read_text().split() == [str(-(2**31)), "0", "7", str(2**31 - 1)]
+
+
+async def test_EX25_a_response_names_no_log_that_cannot_be_read(system: System) -> None:
+    """No server_logs are offered; stdout and stderr are the logs."""
+    assert not (await system.sh("echo x")).server_logs
+
+
+async def _last(stream: AsyncIterator[Operation]) -> re_pb2.ExecuteResponse:
+    return response_of([operation async for operation in stream][-1])
