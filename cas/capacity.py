@@ -8,6 +8,9 @@ from reapi.core.errors import ResourceExhausted
 
 from .metrics import StorageMetrics
 
+_LONGEST_WAIT_SECONDS = 60
+"""What a client is told to wait at most: somebody may make room before the promises end."""
+
 _SLACK_DIVISOR = 20
 """Eviction scans the index, so it frees some of the whole each time, not only what is asked."""
 
@@ -73,6 +76,8 @@ class Capacity:
             wait_seconds = await self._evict(excess + self._max_size_bytes // _SLACK_DIVISOR)
             if self._excess(size_bytes) > 0:
                 self._metrics.refused_writes.inc()
+                if wait_seconds is not None:
+                    wait_seconds = min(wait_seconds, _LONGEST_WAIT_SECONDS)
                 raise ResourceExhausted(
                     "the store is full of blobs that are promised to stay: "
                     "give it a larger max_size_bytes or a shorter retention_seconds",

@@ -220,12 +220,20 @@ def _parser(method: Method) -> Callable[[Any], Any]:
     return parse_each if method.streams_requests else parse
 
 
+# Statuses travel as headers, for which clients have 8 KiB; a larger one would replace the error.
+_LARGEST_DETAILS_BYTES = 4 << 10
+_LONGEST_MESSAGE_CHARACTERS = 1 << 10
+
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: ReapiError) -> bytes:
     """Ends the call with the status that says `error`."""
     status = status_of(error)
-    trailing = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
-    await context.abort(_STATUS_CODES[error.code], error.message, trailing)
+    details = status.SerializeToString()
+    fits = status.details and len(details) <= _LARGEST_DETAILS_BYTES
+    trailing = (("grpc-status-details-bin", details),) if fits else ()
+    await context.abort(
+        _STATUS_CODES[error.code], error.message[:_LONGEST_MESSAGE_CHARACTERS], trailing
+    )
     raise AssertionError("abort always raises") from error

@@ -48,6 +48,8 @@ class Echo:
             raise ZeroDivisionError("a secret")
         if name == "missing":
             raise BlobsMissing(["blobs/a/1"])
+        if name == "many missing":
+            raise BlobsMissing([f"blobs/{number:064x}/1" for number in range(10_000)])
         if name == "bytes":
             return QueryWriteStatusResponse(committed_size=1).SerializeToString()
         if name == "deadline":
@@ -133,6 +135,12 @@ async def test_an_error_becomes_its_status_with_details(served: Served) -> None:
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert details_of(error).details[0].type_url.endswith("google.rpc.PreconditionFailure")
     assert served.handled("QueryWriteStatus", "FAILED_PRECONDITION") == 1
+
+
+async def test_details_too_large_for_a_header_leave_the_error_as_it_is(served: Served) -> None:
+    error = await failure_of(query(served, "many missing"))
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert (error.details() or "").startswith("10000 blobs are missing")
 
 
 async def test_an_error_after_replies_ends_the_stream(served: Served) -> None:
