@@ -164,6 +164,15 @@ class TestNames:
         assert await code_of(client.bytestream.QueryWriteStatus(status)) == INVALID
 
 
+async def test_BS24_names_of_log_streams_are_invalid_as_none_are_announced(
+    client: RawClient,
+) -> None:
+    name = "logstreams/0d6f0f3c-5b6c-4b8e-9d5f-6a2f3f3c1c11"
+    assert await code_of(client.bytestream.Read(ReadRequest(resource_name=name))) == INVALID
+    request = WriteRequest(resource_name=f"{name}/token", data=SMALL, finish_write=True)
+    assert await code_of(client.bytestream.Write([request])) == INVALID
+
+
 class TestRead:
     async def test_BS6_an_absent_blob_is_not_found(self, client: RawClient, data: bytes) -> None:
         request = ReadRequest(resource_name=read_name("", digest_of(data)))

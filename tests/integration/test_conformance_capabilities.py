@@ -175,6 +175,14 @@ class TestDigestFunctions:
         assert await code_of(client.cas.FindMissingBlobs(request)) == INVALID
 
 
+async def test_D1_a_hash_has_the_length_of_its_function(client: RawClient) -> None:
+    for length in (32, 40, 63, 65, 66, 96, 128):
+        request = re_pb2.FindMissingBlobsRequest(
+            blob_digests=[re_pb2.Digest(hash="a" * length, size_bytes=1)]
+        )
+        assert await code_of(client.cas.FindMissingBlobs(request)) == INVALID
+
+
 class TestCapabilities:
     async def test_CAP1_CAP2_caches_and_execution_are_told_of(
         self, capabilities: re_pb2.ServerCapabilities
@@ -199,6 +207,13 @@ class TestCapabilities:
         assert (low.major, low.minor) == (2, 0)
         assert (low.major, low.minor) <= (high.major, high.minor) <= (2, 12)
         assert not capabilities.HasField("deprecated_api_version")
+
+    async def test_CAP4_versions_with_output_paths_and_action_platform_are_announced(
+        self, capabilities: re_pb2.ServerCapabilities
+    ) -> None:
+        """IN5 and EX21 prove that both work."""
+        high = capabilities.high_api_version
+        assert (high.major, high.minor) >= (2, 3)
 
     async def test_CAP5_CAP6_GO1_functions_are_known_and_sha256_is_the_single_one(
         self, capabilities: re_pb2.ServerCapabilities

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,20 @@ class TestWaitExecution:
         assert await system.stdout(response_of(operations[-1])) == "done\n"
         assert await system.wait(name) == operations[-1:]
         assert await get(system, name) == operations[-1]
+
+    async def test_L4_hundreds_of_streams_on_several_connections_are_open_at_once(
+        self, system: System, gate: Gate
+    ) -> None:
+        name = await begin(system, gate)
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            for _ in range(3):
+                channel = await stack.enter_async_context(Channel(system.address))
+                elsewhere = replace(system, channel=channel)
+                for _ in range(150):
+                    group.create_task(elsewhere.wait(name))
+            # Answered while all of them are open.
+            assert not (await get(system, name)).done
+            gate.open()
 
     async def test_EX14_several_clients_wait_for_one_operation(
         self, system: System, gate: Gate
