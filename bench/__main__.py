@@ -13,11 +13,15 @@ from typing import Any
 
 import uvloop
 
+from reapi.core.digest import digest_of
+
 from .limits import measure_limits
 from .load import measure, measure_burst
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS, Scenario, no_op_actions
 from .servers import RunningServer, running_server
-from .wire import Wire
+from .wire import FreshBlob, Wire
+
+LARGE_BLOB_BYTES = 2 << 30
 
 
 def main() -> None:
@@ -34,11 +38,14 @@ def main() -> None:
         limits = measure_limits(server_core, Path(folder))
         with running_server(Path(folder), server_core) as server:
             os.sched_setaffinity(0, {load_core})
+            uvloop.run(_wait_for_executor(server.target))
             memory_before = server.resident_mib()
             print(f"server on core {server_core}, load on core {load_core}")
+            growth = {} if arguments.only else uvloop.run(_run_large_blob(server))
             rows = uvloop.run(_run_all(server, chosen, arguments.seconds, limits))
             memory_after = server.resident_mib()
     report = {
+        "large_blob_growth_mib": growth,
         "limits": limits,
         "rows": rows,
         "resident_mib": {"before": memory_before, "after": memory_after},
@@ -47,6 +54,29 @@ def main() -> None:
     print(json.dumps(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+async def _wait_for_executor(target: str) -> None:
+    """Returns when an action has run: all processes are up."""
+    async with Wire(target) as wire:
+        run = await no_op_actions(wire, count=1)
+        await run(0)
+
+
+async def _run_large_blob(server: RunningServer) -> dict[str, float]:
+    """How much more memory the server has at most while a blob of 2 GiB goes up, and down."""
+    blob = FreshBlob(LARGE_BLOB_BYTES)
+    growth = {}
+    async with Wire(server.target) as wire:
+        server.forget_peak()
+        before = server.peak_mib()
+        await wire.write_stream(blob, 0)
+        growth["up"] = server.peak_mib() - before
+        digest = digest_of(blob.data)
+        server.forget_peak()
+        await wire.read_stream(digest)
+        growth["down"] = server.peak_mib() - before
+    return growth
 
 
 async def _run_all(
@@ -58,7 +88,10 @@ async def _run_all(
     for scenario in scenarios:
         async with Wire(server.target) as wire:
             row = await _run(server, wire, scenario, seconds)
-        limit = f"{limits[scenario.limit]:,.0f}  {scenario.limit}" if scenario.limit else ""
+        limit = ""
+        if scenario.limit:
+            bound = limits[scenario.limit] / scenario.limit_share
+            limit = f"{bound:,.0f} {scenario.unit}  {scenario.limit.rpartition(',')[0]}"
         print(
             f"{scenario.name:32}{scenario.in_flight:>10,}{row['rate']:>12,.1f} {scenario.unit:9}"
             f"{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['server_cpu_us']:>11,.0f}   {limit}"
@@ -93,6 +126,10 @@ def _closing_lines(report: dict[str, Any]) -> Iterator[str]:
     for name, figure in report["limits"].items():
         yield f"  {name:40}{figure:>12,.0f}"
     before, after = report["resident_mib"]["before"], report["resident_mib"]["after"]
+    if growth := report["large_blob_growth_mib"]:
+        yield "more memory while a blob of 2 GiB goes by, MiB: up {up:.0f}, down {down:.0f}".format(
+            **growth
+        )
     yield "resident memory, MiB: before and after"
     for name, mib in after.items():
         yield f"  {name:40}{before.get(name, 0):>12,.0f}{mib:>12,.0f}"

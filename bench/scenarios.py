@@ -18,7 +18,8 @@ class Scenario:
     """A row of the table.
 
     `units` is what one operation counts for in `unit`; `limit` names the row of bench/limits.py
-    that bounds it. A scenario with a `burst` starts that many operations at once instead.
+    that bounds it, of which one unit takes `limit_share`. A scenario with a `burst` starts that
+    many operations at once instead.
     """
 
     name: str
@@ -27,7 +28,15 @@ class Scenario:
     unit: str = "calls/s"
     units: float = 1
     limit: str = ""
+    limit_share: float = 1
     burst: int = 0
+
+
+async def _health_checks(wire: Wire) -> Operation:
+    async def check(_: int) -> None:
+        await wire.check_health(b"")
+
+    return check
 
 
 async def _result_hits(wire: Wire) -> Operation:
@@ -111,8 +120,9 @@ async def _stream_writes(wire: Wire) -> Operation:
     return write
 
 
-async def _no_op_actions(wire: Wire) -> Operation:
-    actions = await _upload_actions(wire, 6000)
+async def no_op_actions(wire: Wire, count: int = 6000) -> Operation:
+    """As many different actions that run /bin/true on nothing, each to be run once."""
+    actions = await _upload_actions(wire, count)
 
     async def run(number: int) -> None:
         await wire.execute(actions[number], skip_cache_lookup=True)
@@ -184,31 +194,38 @@ async def _many_inputs(wire: Wire) -> Operation:
 
 
 SCENARIOS = (
+    Scenario("health check, the least call", _health_checks, 32),
     Scenario("GetActionResult, hit", _result_hits, 32),
     Scenario("FindMissing of 1", _find_missing(1), 32),
     Scenario("FindMissing of 1,000", _find_missing(1000), 8),
-    Scenario("BatchUpdate of 100 x 1 KiB", _batch_updates, 8, limit="sha256 of 1 KiB blobs, /s"),
+    Scenario(
+        "BatchUpdate of 100 x 1 KiB",
+        _batch_updates,
+        8,
+        limit="sha256 of 1 KiB blobs, /s",
+        limit_share=100,
+    ),
     Scenario("BatchRead of 100 x 1 KiB", _batch_reads, 8),
     Scenario("ByteStream read, 64 MiB", _stream_reads, 4, "MiB/s", 64, "loopback, MiB/s"),
-    Scenario("ByteStream write, 64 MiB", _stream_writes, 4, "MiB/s", 64, "sha256, MiB/s"),
+    Scenario("ByteStream write, 64 MiB", _stream_writes, 4, "MiB/s", 64, "disk write, MiB/s"),
     Scenario("cached Execute", _cached_actions, 16),
     Scenario(
         "no-op action, one at a time",
-        _no_op_actions,
+        no_op_actions,
         1,
         "actions/s",
         limit="fork and exec of /bin/true, /s",
     ),
     Scenario(
         "no-op actions",
-        _no_op_actions,
+        no_op_actions,
         16,
         "actions/s",
         limit="fork and exec of /bin/true, /s",
     ),
     Scenario(
         "burst of 2,000 no-op actions",
-        _no_op_actions,
+        no_op_actions,
         2000,
         "actions/s",
         limit="fork and exec of /bin/true, /s",

@@ -34,6 +34,16 @@ class RunningServer:
             todo.extend(parents.get(pid, []))
         return sorted(found)
 
+    def forget_peak(self) -> None:
+        """From now on `peak_mib` counts anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def peak_mib(self) -> float:
+        """The most memory that the first process has had resident since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        return int(peak) / 1024
+
     def cpu_seconds(self) -> float:
         """Of all processes and of their children that have ended."""
         return (

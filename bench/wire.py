@@ -29,6 +29,7 @@ class Wire:
             ],
         )
         cas = _REAPI + "ContentAddressableStorage/"
+        self.check_health = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         self.find_missing = self._channel.unary_unary(cas + "FindMissingBlobs")
         self.batch_update = self._channel.unary_unary(cas + "BatchUpdateBlobs")
         self.batch_read = self._channel.unary_unary(cas + "BatchReadBlobs")
