@@ -93,9 +93,21 @@ async def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
 
 
 async def _run_until_told(config: ServerConfig) -> None:
+    """Drains at a signal. Ends at once when the parent is gone: nobody would take the results."""
+    loop = asyncio.get_running_loop()
     with stop_signals() as stop:
-        asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-        await run_executor(config, stop, lambda: logger.info("the executor has joined"))
+        executor = asyncio.create_task(
+            run_executor(config, stop, lambda: logger.info("the executor has joined"))
+        )
+
+        def abandoned() -> None:
+            loop.remove_reader(sys.stdin)
+            executor.cancel()
+
+        loop.add_reader(sys.stdin, abandoned)
+        with contextlib.suppress(asyncio.CancelledError):
+            await executor
+        loop.remove_reader(sys.stdin)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from google.longrunning.operations_pb2 import Operation
 
 from reapi.clients import Client
@@ -16,6 +15,7 @@ from reapi.clients.channel import Channel
 from reapi.clients.methods import EXECUTE, WAIT_EXECUTION
 from reapi.core.digest import Digest
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.integration.system import Gate
 from tests.server_process import ServerProcess
 
 ONE_SLOT = {"REAPI_EXECUTOR__SLOTS": "1"}
@@ -64,39 +64,16 @@ async def _result(channel: Channel, name: str) -> re_pb2.ExecuteResponse:
     return response
 
 
-class Gate:
-    """A file that a command reads from: it ends no sooner than the gate is opened."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "gate"
-        os.mkfifo(self.path, 0o666)
-        self._descriptor = os.open(self.path, os.O_RDWR)
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        return ("/bin/sh", "-c", f"read line < '{self.path}'")
-
-    def open(self) -> None:
-        os.write(self._descriptor, b"go\n")
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-@pytest.fixture
-def gate(open_path: Path) -> AsyncIterator[Gate]:
-    gate = Gate(open_path)
-    yield gate
-    gate.close()
-
-
 async def test_queued_and_running_operations_outlive_kill_9_under_their_names(
     open_path: Path, gate: Gate
 ) -> None:
     data_dir = open_path / "server"
     with ServerProcess(data_dir, environment=ONE_SLOT) as server:
         async with Client(server.grpc) as client, Channel(server.grpc) as channel:
-            running = await _begin(channel, await _upload_action(client, *gate.command))
+            running = await _begin(
+                channel, await _upload_action(client, "/bin/sh", "-c", gate.script())
+            )
+            await gate.begun()
             queued = await _begin(channel, await _upload_action(client, "/bin/true"))
             assert not running.done
             assert _stage(queued) == re_pb2.ExecutionStage.QUEUED
@@ -142,7 +119,9 @@ async def test_executors_join_by_role_and_share_the_work(open_path: Path, gate: 
             async with Client(server.grpc) as client, Channel(server.grpc) as channel:
                 names = []
                 for number in range(2):
-                    action = await _upload_action(client, *gate.command, str(number))
+                    action = await _upload_action(
+                        client, "/bin/sh", "-c", gate.script(f": {number}")
+                    )
                     names.append((await _begin(channel, action)).name)
                 gate.open()
                 gate.open()
@@ -163,23 +142,15 @@ async def test_the_action_of_a_killed_worker_runs_on_another(open_path: Path, ga
 
         async with Client(server.grpc) as client, Channel(server.grpc) as channel:
             with executor("mortal") as mortal:
-                action = await _upload_action(client, *gate.command)
+                action = await _upload_action(client, "/bin/sh", "-c", gate.script())
                 operation = await _begin(channel, action)
-                await _until_executing(channel, operation)
+                await gate.begun()
                 mortal.kill()
             with executor("heir"):
                 gate.open()
                 response = await _result(channel, operation.name)
     assert response.status.code == 0
     assert response.result.execution_metadata.worker == "heir"
-
-
-async def _until_executing(channel: Channel, operation: Operation) -> None:
-    request = re_pb2.WaitExecutionRequest(name=operation.name)
-    async with _states(channel.server_stream(WAIT_EXECUTION, request)) as stream:
-        async for state in stream:
-            if _stage(state) == re_pb2.ExecutionStage.EXECUTING:
-                return
 
 
 async def test_an_executor_that_dies_is_replaced(open_path: Path) -> None:
