@@ -1,6 +1,7 @@
 """The ActionCache over rows with closures: a hit is complete, and stays so while promised."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -15,7 +16,8 @@ from .capacity import Capacity
 from .closure import closure_of, pack_closure, unpack_closure
 from .presence import Presence
 from .result_check import check_action_result, highest_climb, path_depth
-from .result_table import ResultTable, Row, result_key
+from .result_key import result_key
+from .state.interface import ResultRow, ResultTable
 
 LARGEST_RESULT_BYTES = 4_000_000
 """Serialized. Clients mostly receive no more than 4 MiB (AC11)."""
@@ -25,14 +27,15 @@ _KNOWN_OVERHEAD_BYTES = 1000
 
 
 class _Known(NamedTuple):
-    """A result whose closure was present and touched in `epoch`."""
+    """A result whose closure was present and touched in `epoch`, as of `version` of its row."""
 
     result: ActionResult
-    epoch: tuple[int, int]
+    epoch: Hashable
+    version: int
     cost_bytes: int
 
 
-class LocalActionCache:
+class IndexedActionCache:
     """See ActionCache. Complete results are kept in memory for the epoch in which they were so."""
 
     def __init__(
@@ -44,36 +47,34 @@ class LocalActionCache:
         self._capacity = capacity
         self._known: OrderedDict[tuple[str, Digest], _Known] = OrderedDict()
         self._known_bytes = 0
-        self._puts = 0
 
     async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
-        """See ActionCache. Suspends only once per epoch and result."""
+        """See ActionCache."""
         name = instance_name, action_digest
+        key = result_key(instance_name, action_digest)
+        version = await self._table.version(key)
         known = self._known.get(name)
-        if known is not None and known.epoch == self._presence.epoch():
+        if known is not None and known.version == version and known.epoch == self._presence.epoch():
             self._known.move_to_end(name)
             return known.result
-        return await self._get_stored(instance_name, action_digest)
+        return await self._get_stored(name, key, version)
 
-    async def _get_stored(self, instance_name: str, action_digest: Digest) -> ActionResult:
-        key = result_key(instance_name, action_digest)
-        row = self._table.find(key)
+    async def _get_stored(self, name: tuple[str, Digest], key: bytes, version: int) -> ActionResult:
+        row = await self._table.find(key)
         if row is None:
-            raise _absent(action_digest)
+            raise _absent(name[1])
         epoch = self._presence.epoch()
-        puts = self._puts
         if await self._blobs.find_missing(unpack_closure(row.closure)):
             await self._table.remove(key, row)
-            raise _absent(action_digest)
+            raise _absent(name[1])
         if row.used < self._presence.stamp():
             await self._table.touch(key, self._presence.stamp())
         result = ActionResult.FromString(row.action_result)
-        if puts == self._puts:  # else this may not be the latest result any more
-            self._remember((instance_name, action_digest), result, len(row.action_result), epoch)
+        self._remember(name, _Known(result, epoch, version, _cost(row.action_result)))
         return result
 
     async def put(
-        self, instance_name: str, action_digest: Digest, result: ActionResult
+        self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""
     ) -> ActionResult:
         """See ActionCache. Bytes that came inline are moved into the CAS."""
         function = action_digest.function
@@ -84,7 +85,6 @@ class LocalActionCache:
         stored.execution_metadata.SetInParent()  # buck2 refuses a result without (Q-META)
         await self._move_inline_bytes(stored, function)
         closure = await closure_of(self._blobs, stored, function)
-        epoch = self._presence.epoch()
         missing = await self._blobs.find_missing(closure)
         if missing:
             raise BlobsMissing([digest.subject for digest in missing])
@@ -94,15 +94,17 @@ class LocalActionCache:
                 f"a result of {len(serialized)} bytes; at most {LARGEST_RESULT_BYTES} are stored, "
                 "since clients could not receive it: declare fewer outputs or a directory"
             )
-        row = Row(serialized, pack_closure(closure), self._presence.stamp())
-        async with self._capacity.reserved(len(row.action_result) + len(row.closure)):
-            try:
-                await self._table.put(result_key(instance_name, action_digest), row)
-            finally:
-                # A get that read the row before the commit must not remember it from now on.
-                self._puts += 1
-                self._forget((instance_name, action_digest))
-        self._remember((instance_name, action_digest), stored, len(serialized), epoch)
+        row = ResultRow(
+            action_result=serialized,
+            closure=pack_closure(closure),
+            used=self._presence.stamp(),
+            stored=self._presence.now(),
+            instance_name=instance_name,
+            worker=stored.execution_metadata.worker,
+            writer=writer,
+        )
+        async with self._capacity.reserved(len(serialized) + len(row.closure), instance_name):
+            await self._table.put(result_key(instance_name, action_digest), row)
         return stored
 
     async def _check_climb(self, action_digest: Digest, result: ActionResult) -> None:
@@ -146,15 +148,8 @@ class LocalActionCache:
         for failure in (await self._blobs.write_many(blobs)).values():
             raise failure
 
-    def _remember(
-        self,
-        name: tuple[str, Digest],
-        result: ActionResult,
-        serialized_bytes: int,
-        epoch: tuple[int, int],
-    ) -> None:
+    def _remember(self, name: tuple[str, Digest], known: _Known) -> None:
         self._forget(name)
-        known = _Known(result, epoch, 3 * serialized_bytes + _KNOWN_OVERHEAD_BYTES)
         self._known[name] = known
         self._known_bytes += known.cost_bytes
         while self._known_bytes > _KNOWN_BYTES:
@@ -165,6 +160,10 @@ class LocalActionCache:
         known = self._known.pop(name, None)
         if known is not None:
             self._known_bytes -= known.cost_bytes
+
+
+def _cost(serialized: bytes) -> int:
+    return 3 * len(serialized) + _KNOWN_OVERHEAD_BYTES
 
 
 def _absent(action_digest: Digest) -> NotFound:

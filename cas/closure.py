@@ -5,13 +5,12 @@ from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
-from reapi.core.digest import Digest, DigestFunction, parse_digest
+from reapi.core.digest import Digest, DigestFunction, digest_of_key, parse_digest
 from reapi.core.directory import check_directory
 from reapi.core.errors import BlobsMissing, InvalidArgument, NotFound
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult, Tree
 
-from .index import digest_of_key
 from .tree import walk_tree
 
 LARGEST_TREE_BYTES = 64 << 20

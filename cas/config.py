@@ -1,6 +1,7 @@
 """The settings of the embedded storage."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -9,17 +10,30 @@ class StorageConfig:
     """Where blobs and action results live, and for how long."""
 
     data_dir: Path
-    """The databases and the directories blobs/, incoming/ and quarantine/. One process at a time
-    uses it."""
+    """The databases and the directories blobs/, incoming/ and quarantine/."""
+
+    processes: int = 1
+    """So many processes of one server use it at a time."""
 
     max_size_bytes: int = 32 << 30
     """Of all blobs and action results together, as their own bytes count; eviction keeps below."""
+
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    """Of the blobs that an instance has stored first, in bytes, by its name."""
+
+    high_watermark: float = 0.95
+    low_watermark: float = 0.9
+    """Shares of `max_size_bytes`: above the one, eviction begins in the background, and ends at the
+    other."""
 
     retention_seconds: int = 24 * 3600
     """How long a blob stays readable after it was reported present or named in a result."""
 
     inline_max_bytes: int = 16 << 10
     """Blobs up to this size live in the database, larger ones in files."""
+
+    survives_power_loss: bool = False
+    """Whether what is acknowledged is synced to the disk before."""
 
     memory_bytes: int = 64 << 20
     """Of small blobs that are kept in memory."""

@@ -4,6 +4,8 @@ The reply is put together from the very bytes of the request: the digests have f
 both messages.
 """
 
+from collections.abc import Hashable
+
 from google.protobuf.message import DecodeError
 
 from reapi.core.digest import parse_digests
@@ -17,6 +19,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 
 from .digest_fields import HASH_START, are_well_formed, digest_of_field, split_request
 from .presence import Presence
+from .shared_memory import HashFilter
 
 _TRAILER = b"\x18\x01"
 """digest_function: SHA256."""
@@ -28,10 +31,15 @@ class MissingBlobsFinder:
     """Answers requests, and remembers the digests of an epoch that were found present."""
 
     def __init__(
-        self, blobs: BlobStore, presence: Presence, instance_names: frozenset[str]
+        self,
+        blobs: BlobStore,
+        presence: Presence,
+        hash_filter: HashFilter,
+        instance_names: frozenset[str],
     ) -> None:
         self._blobs = blobs
         self._presence = presence
+        self._filter = hash_filter
         self._instance_names = instance_names
         self._known: set[bytes] = set()
         self._epoch = presence.epoch()
@@ -51,7 +59,7 @@ class MissingBlobsFinder:
         unknown = [field for field in fields if field not in known]
         if not are_well_formed(unknown):
             return await self._find_parsed(request)
-        possible = self._presence.filter.possible_texts(unknown, HASH_START)
+        possible = self._filter.possible_texts(unknown, HASH_START)
         if not possible:
             return b"".join(dict.fromkeys(unknown))
         present = await self._find_present(possible)
@@ -64,7 +72,7 @@ class MissingBlobsFinder:
             del by_digest[missing]
         return set(by_digest.values())
 
-    def _remember(self, present: set[bytes], epoch: tuple[int, int]) -> None:
+    def _remember(self, present: set[bytes], epoch: Hashable) -> None:
         if len(self._known) + len(present) > _KNOWN_FIELDS:
             self._known.clear()
         if epoch == self._epoch == self._presence.epoch() and len(present) <= _KNOWN_FIELDS:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from reapi.core.digest import Digest
 from reapi.core.errors import Aborted, ReapiError
 
+from .blob_store import IndexedBlobStore
 from .incoming import IncomingBlob
-from .local_store import LocalBlobStore
 
 _IDLE_UPLOADS = 1000
 """Waiting for a stream that continues them; one more, and the one that waits longest is dropped."""
@@ -18,7 +18,7 @@ _IDLE_UPLOADS = 1000
 class UploadStream:
     """The right of one stream to continue an upload, until another stream takes it over."""
 
-    def __init__(self, blobs: LocalBlobStore, incoming: IncomingBlob) -> None:
+    def __init__(self, blobs: IndexedBlobStore, incoming: IncomingBlob) -> None:
         self._blobs = blobs
         self.incoming = incoming
         self.is_over = False
@@ -63,7 +63,7 @@ class Uploads:
     Nothing of them survives the process: clients then start over (BS23).
     """
 
-    def __init__(self, blobs: LocalBlobStore, *, deadline_seconds: float) -> None:
+    def __init__(self, blobs: IndexedBlobStore, *, deadline_seconds: float) -> None:
         self._blobs = blobs
         self._deadline_seconds = deadline_seconds
         self._active: dict[str, UploadStream] = {}

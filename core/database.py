@@ -5,14 +5,18 @@ read is some microseconds out of the page cache, a commit is one write() to the 
 of one loop iteration share it. A thread would cost more than the work, and every row would fight
 for the interpreter lock. What does wait for the disk, the checkpoint, runs in a thread.
 
+Several processes may have one file open: each sees what the others have committed, and while one
+commits, the writes of the others wait without holding up their event loops.
+
 Committed means safe from the end of the process at any moment. After a power cut the last seconds
-may be missing; the file itself stays consistent.
+may be missing unless `survives_power_loss`; the file itself stays consistent.
 """
 
 import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -26,39 +30,61 @@ Write = Callable[[sqlite3.Connection], T]
 
 _CHECKPOINT_WAL_BYTES = 64 << 20
 _CACHE_KIB = 64 << 10
+_MAPPED_BYTES = 64 << 30
+"""Of the file, read without copies; the pages belong to the kernel, which takes them back."""
+_RETRY_SECONDS = 0.001
+"""SQLite tells nobody when another process has committed."""
+_BUSY_MILLISECONDS = 1
+"""How long SQLite itself may wait, on the event loop."""
+_LONGEST_WAIT_SECONDS = 30.0
+_CHECKPOINT_WAIT_SECONDS = 0.2
+
+
+class _Busy(Exception):
+    """Another process is writing."""
 
 
 class Database:
-    """One SQLite file with one writer: this object. Use it as an async context manager.
+    """One SQLite file. Use it as an async context manager; not for use from other threads.
 
     `migrations` are scripts, oldest first; the file remembers how many it has seen. A file made by
-    a newer version is refused. Not for use from other threads.
+    a newer version is refused. After an error of the disk while syncing, nothing is written any
+    more: what the kernel has dropped cannot be synced again.
     """
 
     def __init__(
-        self, path: Path, migrations: Sequence[str], *, page_size_bytes: int = 4096
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        page_size_bytes: int = 4096,
+        survives_power_loss: bool = False,
     ) -> None:
         self.path = path
         self._migrations = migrations
         self._page_size_bytes = page_size_bytes
+        self._synchronous = "FULL" if survives_power_loss else "NORMAL"
         self._connection: sqlite3.Connection
         self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
         self._flush_scheduled = False
         self._paused = False
+        self._waiting_since: float | None = None
+        self._failure: Unavailable | None = None
         self._checkpoint: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = _connect(self.path, self._page_size_bytes)
+        self._connection = _connect(self.path, self._page_size_bytes, self._synchronous)
         self._wal_path = f"{self.path}-wal"
         self._migrate()
+        self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._flush()
+        while self._pending:
+            await asyncio.wait([future for _, future in self._pending])
         if self._checkpoint is not None:
             await self._checkpoint
-            self._flush()
         self._connection.close()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -68,31 +94,42 @@ class Database:
     def write(self, operation: Write[T]) -> "asyncio.Future[T]":
         """Runs `operation` in the next commit; await the future for its result, then durable.
 
-        Operations run in the order of the calls. One that raises is undone alone, and its future
-        has the error; a full disk is ResourceExhausted. Cancelling the future does not undo.
+        Operations run in the order of the calls, and no other process writes meanwhile. One that
+        raises is undone alone, and its future has the error; a full disk is ResourceExhausted.
+        Cancelling the future does not undo.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._pending.append((operation, future))
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            loop.call_soon(self._flush_unless_paused)
+        self._schedule_flush(0)
         return future
 
-    def _flush_unless_paused(self) -> None:
-        if not self._paused:
-            self._flush()
+    def _schedule_flush(self, delay: float) -> None:
+        if self._flush_scheduled:
+            return
+        self._flush_scheduled = True
+        loop = asyncio.get_running_loop()
+        if delay:
+            loop.call_later(delay, self._flush)
+        else:
+            loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        pending, self._pending = self._pending, []
         self._flush_scheduled = False
-        if not pending:
+        if self._paused or not self._pending:
             return
+        pending, self._pending = self._pending, []
         try:
             results = self._commit(pending)
+        except _Busy:
+            if self._may_wait():
+                self._pending = pending + self._pending
+                self._schedule_flush(_RETRY_SECONDS)
+                return
+            results = [Unavailable(f"another process keeps {self.path} locked")] * len(pending)
         except Exception:
             # One of them is to blame, or the disk: each for itself now.
             results = [self._commit_alone(one) for one in pending]
+        self._waiting_since = None
         for (_, future), result in zip(pending, results, strict=True):
             if future.cancelled():
                 continue
@@ -102,21 +139,39 @@ class Database:
                 future.set_result(result)
         self._checkpoint_if_due()
 
+    def _may_wait(self) -> bool:
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._waiting_since < _LONGEST_WAIT_SECONDS
+
     def _commit(self, operations: Sequence[tuple[Write[Any], Any]]) -> list[Any]:
+        if self._failure is not None:
+            raise self._failure
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise _Busy from error
+            raise
         try:
             results = [operation(connection) for operation, _ in operations]
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
+                logger.critical("cannot sync %s: nothing is written any more", self.path)
+                self._failure = Unavailable(f"the disk of {self.path} failed while syncing")
             raise
         return results
 
     def _commit_alone(self, one: tuple[Write[Any], Any]) -> Any:
         try:
             return self._commit([one])[0]
+        except _Busy:
+            return Unavailable(f"another process keeps {self.path} locked")
         except sqlite3.Error as error:
             return _translated(error, self.path)
         except Exception as error:
@@ -133,15 +188,15 @@ class Database:
         Only a WAL that is wholly checkpointed starts over, and under steady writes it never would.
         """
         try:
-            await asyncio.to_thread(_checkpoint, self.path)
+            await asyncio.to_thread(_checkpoint, self.path, "PASSIVE")
             self._paused = True
-            await asyncio.to_thread(_checkpoint, self.path)
+            await asyncio.to_thread(_checkpoint, self.path, "RESTART")
         except sqlite3.Error:
             # Nothing is lost: the WAL holds it all, and the next commit tries again.
             logger.exception("cannot checkpoint %s", self.path)
         finally:
             self._paused = False
-            self._flush()
+            self._schedule_flush(0)
 
     def _migrate(self) -> None:
         connection = self._connection
@@ -157,27 +212,31 @@ class Database:
             )
 
 
-def _connect(path: Path, page_size_bytes: int) -> sqlite3.Connection:
+def _connect(path: Path, page_size_bytes: int, synchronous: str) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_LONGEST_WAIT_SECONDS
+        )
         connection.execute(f"PRAGMA page_size = {page_size_bytes}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         # A WAL that starts over is cut to this size and no further: blocks that are there already
         # are cheap to write, and only a WAL that is due for a checkpoint is ever larger.
         connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_WAL_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
     except sqlite3.Error as error:
         raise _translated(error, path) from error
     return connection
 
 
-def _checkpoint(path: Path) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
+def _checkpoint(path: Path, mode: str) -> None:
+    """Blocks. Another process that is at it already does the work for us."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_CHECKPOINT_WAIT_SECONDS)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     finally:
         connection.close()
 

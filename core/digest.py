@@ -83,6 +83,11 @@ class Digest(NamedTuple):
         return f"{self.hash}/{self.size_bytes}"
 
 
+def digest_of_key(key: bytes, size_bytes: int) -> Digest:
+    """The digest whose `key` this is."""
+    return Digest(key[1:].hex(), size_bytes, _BY_NUMBER[key[0]])
+
+
 EMPTY_HASHES = {function: function.new().hexdigest() for function in DIGEST_FUNCTIONS}
 """The hash of the empty blob, which exists always and everywhere (G3)."""
 

@@ -70,9 +70,11 @@ class ActionCache(Protocol):
         """
 
     async def put(
-        self, instance_name: str, action_digest: Digest, result: ActionResult
+        self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""
     ) -> ActionResult:
         """Stores a result in place of an earlier one, durably; returns it as stored (AC8).
+
+        `writer` says who stores it, for those who ask later where a result is from.
 
         Raises InvalidArgument for a malformed result and FailedPrecondition (BlobsMissing) when a
         blob that it names is absent.

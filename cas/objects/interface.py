@@ -1,11 +1,11 @@
-"""Where the bytes of large blobs lie: objects, each under a name that is given once and never again.
+"""Where the bytes of large blobs lie: objects under names that are given once.
 
 An object store knows nothing of what is present: the index says that (state/interface.py). As no
-name is used twice, a deletion never meets an upload, and deleting twice does no harm. Proved by
-tests/contracts/test_object_store.py.
+name is ever given again, a deletion never meets an upload, and deleting twice does no harm. Proved
+by tests/contracts/test_object_store.py.
 """
 
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from typing import NamedTuple, Protocol
 
 from reapi.core.digest import Digest, Hasher
@@ -44,8 +44,11 @@ class ObjectWriter(Protocol):
         its callers: they wait for it, whatever happens to them.
         """
 
-    async def publish(self) -> None:
-        """The object is whole, under its name, and durable, on return."""
+    async def publish(self) -> Hashable | None:
+        """The object is whole, under its name, and durable, on return.
+
+        Returns the stamp that its readers will have, if that is known.
+        """
 
     async def discard(self) -> None:
         """Leaves nothing behind of an object that was not published."""
@@ -58,7 +61,7 @@ class ObjectReader(Protocol):
     def stamp(self) -> Hashable:
         """Differs from an earlier one of that name when anybody has changed the bytes since."""
 
-    def chunks(self, hasher: Hasher | None) -> AsyncIterator[bytes]:
+    def chunks(self, hasher: Hasher | None) -> AsyncGenerator[bytes, None]:
         """The bytes asked for, in chunks of CHUNK_BYTES at most; fewer than asked for when the
         object is too short or cannot be read.
 

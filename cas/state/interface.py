@@ -7,7 +7,7 @@ may not have happened. Proved by tests/contracts/test_blob_index.py and test_res
 Times are whole seconds since 1970. `used` is a stamp (presence.py), `stored` the present time.
 """
 
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -72,7 +72,7 @@ class BlobIndex(Protocol):
 
     def evict(
         self, wanted_bytes: int, last_stamp: int, owner: str | None = None
-    ) -> AsyncIterator[Sequence[Entry]]:
+    ) -> AsyncGenerator[Sequence[Entry], None]:
         """Takes out rows, oldest use first, until they held `wanted_bytes` or none is left whose
         `used` is at most `last_stamp`; in batches of EVICTION_BATCH at most.
 

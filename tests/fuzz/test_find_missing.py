@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from reapi.cas.find_missing import MissingBlobsFinder
 from reapi.cas.presence import Presence
+from reapi.cas.shared_memory import HashFilter
 from reapi.core.digest import digest_of
 from reapi.core.errors import InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
@@ -18,8 +19,16 @@ PRESENT = [digest_of(bytes([number]) * 10**number) for number in range(1, 5)]
 ABSENT = [digest._replace(hash=digest.hash[::-1]) for digest in PRESENT]
 EMPTY_HASH = digest_of(b"").hash
 
-PRESENCE = Presence(lambda: 1_800_000_000, 3600)
-PRESENCE.filter.add_keys(digest.key for digest in PRESENT)
+PRESENCE = Presence(lambda: 1_800_000_000, 3600, lambda: 0)
+
+
+def make_filter(*, is_complete: bool) -> HashFilter:
+    hash_filter = HashFilter(memoryview(bytearray(1 << 25)), memoryview(bytearray([is_complete])))
+    hash_filter.add_keys([digest.key for digest in PRESENT])
+    return hash_filter
+
+
+FILTERS = {is_complete: make_filter(is_complete=is_complete) for is_complete in (False, True)}
 
 hashes = st.one_of(
     st.sampled_from([digest.hash for digest in (*PRESENT, *ABSENT)]),
@@ -56,17 +65,16 @@ def requests(draw: st.DrawFn) -> bytes:
     return bytes(serialized)
 
 
-def make_finder() -> MissingBlobsFinder:
+def make_finder(*, is_filter_complete: bool = False) -> MissingBlobsFinder:
     """One that remembers nothing yet."""
     store = MemoryBlobStore()
     store.blobs = {digest: b"" for digest in PRESENT}
-    return MissingBlobsFinder(store, PRESENCE, frozenset({"", "main"}))
+    return MissingBlobsFinder(store, PRESENCE, FILTERS[is_filter_complete], frozenset({"", "main"}))
 
 
 def answer(request: bytes, *, is_filter_complete: bool, times: int) -> bytes | str:
     """The reply, or the message of the refusal, after `times` calls."""
-    PRESENCE.filter.is_complete = is_filter_complete
-    finder = make_finder()
+    finder = make_finder(is_filter_complete=is_filter_complete)
     reply: bytes | str = ""
     for _ in range(times):
         try:

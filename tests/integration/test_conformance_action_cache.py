@@ -180,9 +180,8 @@ class TestGet:
 
 async def lose(storage: Storage, digest: Digest) -> None:
     """Makes the store find out that the bytes are gone, as after a damaged disk."""
-    (entry,) = storage.blobs._index.find([digest.key]).values()
-    assert entry.inline_id is not None
-    await storage.blobs._quarantine.take_bytes(digest, entry, None)
+    (entry,) = (await storage.blobs._index.find([digest.key])).values()
+    assert await storage.blobs._quarantine.take(digest, entry)
 
 
 class TestUpdate:

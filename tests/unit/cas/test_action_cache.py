@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.action_cache import LocalActionCache
-from reapi.cas.capacity import Capacity
+from reapi.cas.action_cache import IndexedActionCache
+from reapi.cas.state.interface import ResultTable
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -51,7 +51,7 @@ async def test_a_lost_blob_ends_the_hit_at_once(tmp_path: Path) -> None:
 async def test_concurrent_puts_and_gets_end_with_the_last_put(tmp_path: Path) -> None:
     clock = ManualClock()
     async with local_storage(tmp_path, clock=clock) as storage:
-        cache: LocalActionCache = storage.action_cache
+        cache: IndexedActionCache = storage.action_cache
         await cache.put("", ACTION, re_pb2.ActionResult(exit_code=0))
         for number in range(1, 20):
             clock.seconds += 3600  # so that the gets look into the table
@@ -73,9 +73,9 @@ async def test_the_given_result_is_not_changed(tmp_path: Path) -> None:
 
 async def test_results_and_their_closures_count_for_the_size(tmp_path: Path) -> None:
     async with local_storage(tmp_path, max_size_bytes=1_000_000) as storage:
-        capacity: Capacity = storage.action_cache._capacity
-        before = capacity._total_bytes()
+        results: ResultTable = storage.action_cache._table
+        before = await results.total_bytes()
         for _ in range(3):
             await storage.action_cache.put("", ACTION, re_pb2.ActionResult(exit_code=7))
-        after = capacity._total_bytes()
+        after = await results.total_bytes()
         assert 0 < after - before < 100

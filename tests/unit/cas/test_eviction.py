@@ -164,14 +164,17 @@ async def test_a_crash_between_mark_and_deletion_is_made_good(tmp_path: Path) ->
     async with local_storage(tmp_path / "before", clock=clock) as storage:
         large, small = await write(storage, blob(1), blob(2, 10))
         # What eviction does first; then the process dies.
-        keys = [large.key, small.key]
-        index = storage.blobs._index
-        assert len(await index.mark(keys, clock.seconds + GRANULE_SECONDS)) == 2
+        last_stamp = clock.seconds + GRANULE_SECONDS
+        batches = storage.blobs._index.evict(10**9, last_stamp)
+        assert {entry.key for entry in await anext(batches)} == {large.key, small.key}
         shutil.copytree(tmp_path / "before", tmp_path / "after")
+        await batches.aclose()
     async with local_storage(tmp_path / "after", clock=clock) as storage:
         assert await storage.blobs.find_missing([large, small]) == [large, small]
+        assert storage.recovery is not None
+        await storage.recovery
         assert not list((tmp_path / "after" / "blobs").glob("*/*"))
-        assert storage.blobs._index.marked() == []
+        assert await storage.blobs._index.leaving() == []
         await write(storage, blob(1))
         assert await storage.blobs.read_many([large]) == {large: blob(1)}
 

@@ -131,6 +131,7 @@ class StoreHistory(RuleBasedStateMachine):
         shutil.rmtree(before)
         self.open()
         if let_recovery_end:
+            assert self.storage.recovery is not None
             self.runner.run(asyncio.wait_for(self.storage.recovery, None))
 
     @invariant()
@@ -145,7 +146,8 @@ class StoreHistory(RuleBasedStateMachine):
     def the_store_keeps_its_bound(self) -> None:
         if not hasattr(self, "storage"):
             return
-        entries = self.storage.blobs._index.find([digest_of(data).key for data in BLOBS])
+        keys = [digest_of(data).key for data in BLOBS]
+        entries = self.runner.run(self.storage.blobs._index.find(keys))
         assert sum(entry.size for entry in entries.values()) <= MAX_BYTES
 
     def promise(self, digest: Digest) -> None:

@@ -1,6 +1,7 @@
 """The embedded store beyond its contract: damage, restarts, crashes, memory."""
 
 import asyncio
+import os
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reapi.cas.factory import Storage
+from reapi.cas.objects.names import new_suffix, object_name
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage
@@ -28,7 +30,13 @@ async def read_all(storage: Storage, digest: Digest, **options: int) -> bytes:
 
 
 def file_of(data_dir: Path, digest: Digest) -> Path:
-    return data_dir / "blobs" / digest.hash[:2] / f"{digest.hash}-{digest.size_bytes}"
+    (path,) = (data_dir / "blobs" / digest.hash[:2]).glob(f"{digest.hash}-*")
+    return path
+
+
+async def recovered(storage: Storage) -> None:
+    assert storage.recovery is not None
+    await storage.recovery
 
 
 def flip_bit(path: Path, position: int) -> None:
@@ -91,11 +99,12 @@ class TestDamage:
         async with local_storage(tmp_path, registry=registry) as storage:
             await storage.blobs.write(digest, chunks(LARGE))
             assert await read_all(storage, digest) == LARGE
-            flip_bit(file_of(tmp_path, digest), position)
+            damaged = file_of(tmp_path, digest)
+            flip_bit(damaged, position)
             with pytest.raises(DataLoss):
                 await read_all(storage, digest)
             assert await storage.blobs.find_missing([digest]) == [digest]
-            assert entries(tmp_path / "quarantine") == [f"{digest.hash}-{digest.size_bytes}"]
+            assert entries(tmp_path / "quarantine") == [damaged.name]
             assert registry.get_sample_value("reapi_storage_quarantined_blobs_total") == 1
             await storage.blobs.write(digest, chunks(LARGE))
             assert await read_all(storage, digest) == LARGE
@@ -145,7 +154,6 @@ class TestDamage:
             assert await storage.blobs.find_missing([digest]) == []
             assert await storage.blobs.read_many([digest]) == {}
             assert await storage.blobs.find_missing([digest]) == [digest]
-            assert entries(tmp_path / "quarantine") == [f"{digest.hash}-{digest.size_bytes}"]
             await storage.blobs.write_many({digest: SMALL})
             assert await read_all(storage, digest) == SMALL
 
@@ -164,13 +172,14 @@ class TestAfterCrash:
         async with local_storage(tmp_path / "before") as storage:
             await storage.blobs.write_many({digest_of(LARGE): LARGE, digest_of(SMALL): SMALL})
             shutil.copytree(tmp_path / "before", tmp_path / "after")
-        stray = file_of(tmp_path / "after", digest_of(b"stray"))
+        stray = tmp_path / "after" / "blobs" / object_name(digest_of(b"stray"), new_suffix())
         stray.parent.mkdir(exist_ok=True)
         stray.write_bytes(b"stray")
+        os.utime(stray, (1, 1))  # before this start
         (tmp_path / "after" / "incoming" / "7").write_bytes(b"half")
         async with local_storage(tmp_path / "after") as storage:
             assert not (tmp_path / "after" / "incoming" / "7").exists()
-            await storage.recovery
+            await recovered(storage)
             assert not stray.exists()
             blobs = {digest_of(LARGE): LARGE, digest_of(SMALL): SMALL}
             assert await storage.blobs.read_many(list(blobs)) == blobs

@@ -1,63 +1,65 @@
-"""The embedded BlobStore: index and small blobs in SQLite, large blobs in files."""
+"""The BlobStore: every answer comes from the index; bytes lie in the state or in objects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from concurrent.futures import Executor
+import copy
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from typing import Self
 
 from reapi.core.digest import Digest
 from reapi.core.errors import DataLoss, NotFound, ReapiError
 
 from .blob_memory import BlobMemory
 from .capacity import Capacity
-from .file_reader import DamagedFile, FileReader
 from .incoming import IncomingBlob, wrong_bytes
-from .index import BlobIndex, Entry
-from .inline import InlineStore
+from .objects.interface import ObjectStore
+from .objects.names import object_name
 from .presence import Presence
-from .publishing import Publishing
 from .quarantine import Quarantine
-from .stores.disk import DiskStore
+from .state.interface import BlobIndex, Entry, NewObject
+from .verified_reader import DamagedObject, VerifiedReader
 
 _DIGESTS_PER_STEP = 1000
 """Other tasks get their turn after so many rows, which are some milliseconds."""
 
 
-class LocalBlobStore:
-    """A BlobStore whose every answer comes from the index.
+class IndexedBlobStore:
+    """A BlobStore over an index and an object store.
 
-    Bytes are committed before their row and the row before the answer, so what was answered
-    outlives the process. Bytes that do not match their digest any more are put into quarantine and
-    their row is removed.
+    Bytes are durable before their row and the row before the answer, so what was answered outlives
+    the process. Bytes that do not match their digest any more are put into quarantine and their row
+    is removed. What is written counts for the instance that the store was made `for_instance`.
     """
 
     def __init__(
         self,
         *,
         index: BlobIndex,
-        inline: InlineStore,
-        disk: DiskStore,
+        objects: ObjectStore,
         memory: BlobMemory,
         presence: Presence,
-        publishing: Publishing,
         capacity: Capacity,
-        threads: Executor,
         quarantine: Quarantine,
         inline_max_bytes: int,
     ) -> None:
         self._index = index
-        self._inline = inline
-        self._disk = disk
+        self._objects = objects
         self._memory = memory
         self._presence = presence
-        self._publishing = publishing
         self._capacity = capacity
-        self._threads = threads
         self._quarantine = quarantine
         self._inline_max_bytes = inline_max_bytes
-        self._files = FileReader(disk, threads)
+        self._reader = VerifiedReader(objects)
+        self._owner = ""
+
+    def for_instance(self, instance_name: str) -> Self:
+        """The same store; what is written through it counts for that instance."""
+        store = copy.copy(self)
+        store._owner = instance_name
+        return store
 
     async def find_missing(self, digests: Collection[Digest]) -> list[Digest]:
-        """See BlobStore. Suspends only when promises have to be renewed, or for very many."""
+        """See BlobStore."""
         wanted = [digest for digest in dict.fromkeys(digests) if digest.size_bytes]
         if len(wanted) <= _DIGESTS_PER_STEP:
             return await self._find_missing(wanted)
@@ -71,7 +73,7 @@ class LocalBlobStore:
         keys = [digest.key for digest in digests]
         stamp = self._presence.stamp()
         while True:
-            entries = self._index.find(keys)
+            entries = await self._index.find(keys)
             missing = []
             stale = []
             for key, digest in zip(keys, digests, strict=True):
@@ -85,7 +87,7 @@ class LocalBlobStore:
                 return missing
 
     async def read_many(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
-        """See BlobStore. Suspends only for blobs in files and for damaged ones."""
+        """See BlobStore."""
         found: dict[Digest, bytes] = {}
         unread = []
         for digest in digests:
@@ -101,19 +103,20 @@ class LocalBlobStore:
         return found
 
     async def _read_stored(self, digests: Collection[Digest], found: dict[Digest, bytes]) -> None:
-        entries = self._find_entries(digests)
+        entries = await self._find_entries(digests)
         inline = {digest: entry for digest, entry in entries.items() if entry.inline_id is not None}
-        found.update(await self._read_inline(inline))
+        if inline:
+            found.update(await self._read_inline(inline))
         for digest, entry in entries.items():
             if entry.inline_id is None:
-                chunks = self._read_file(digest, entry, 0, digest.size_bytes)
+                chunks = self._read_object(digest, entry, 0, digest.size_bytes)
                 try:
                     found[digest] = b"".join([chunk async for chunk in chunks])
                 except (NotFound, DataLoss):
-                    continue  # reported by _read_file; for the caller it is absent
+                    continue  # reported by _read_object; for the caller it is absent
 
-    def _find_entries(self, digests: Collection[Digest]) -> dict[Digest, Entry]:
-        entries = self._index.find([digest.key for digest in digests])
+    async def _find_entries(self, digests: Collection[Digest]) -> dict[Digest, Entry]:
+        entries = await self._index.find([digest.key for digest in digests])
         found = {}
         for digest in digests:
             entry = entries.get(digest.key)
@@ -122,7 +125,7 @@ class LocalBlobStore:
         return found
 
     async def _read_inline(self, entries: Mapping[Digest, Entry]) -> dict[Digest, bytes]:
-        stored = self._inline.read([entry.inline_id or 0 for entry in entries.values()])
+        stored = await self._index.read_inline([entry.inline_id or 0 for entry in entries.values()])
         found = {}
         for digest, entry in entries.items():
             data = stored.get(entry.inline_id or 0)
@@ -130,7 +133,7 @@ class LocalBlobStore:
                 self._memory.put(digest, data)
                 found[digest] = data
             else:
-                await self._quarantine.take_bytes(digest, entry, data)
+                await self._quarantine.take(digest, entry)
         return found
 
     async def read(
@@ -140,12 +143,13 @@ class LocalBlobStore:
         end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
         data = self._memory.get(digest) if digest.size_bytes else b""
         if data is None:
-            entry = self._find_entries([digest]).get(digest)
+            entry = (await self._find_entries([digest])).get(digest)
             if entry is None:
                 raise _absent(digest)
             if entry.inline_id is None:
-                async for chunk in self._read_file(digest, entry, offset, end):
-                    yield chunk
+                async with aclosing(self._read_object(digest, entry, offset, end)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
                 return
             data = (await self._read_inline({digest: entry})).get(digest)
             if data is None:
@@ -153,16 +157,17 @@ class LocalBlobStore:
         if offset < end:
             yield data[offset:end]
 
-    async def _read_file(
+    async def _read_object(
         self, digest: Digest, entry: Entry, offset: int, end: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         has_begun = False
         try:
-            async for chunk in self._files.read(digest, offset, end):
-                has_begun = True
-                yield chunk
-        except DamagedFile as error:
-            await self._quarantine.take_file(digest, entry, error.stamp)
+            async with aclosing(self._reader.read(digest, entry.suffix, offset, end)) as chunks:
+                async for chunk in chunks:
+                    has_begun = True
+                    yield chunk
+        except DamagedObject as error:
+            await self._quarantine.take(digest, entry)
             if has_begun:
                 raise DataLoss(f"the stored bytes of {digest} are damaged") from error
             raise _absent(digest) from error
@@ -191,32 +196,17 @@ class LocalBlobStore:
         """Stores verified blobs that fit inline."""
         keys = {digest.key: digest for digest in blobs}
         stamp = self._presence.stamp()
-        present = self._index.find(list(keys))
+        present = await self._index.find(list(keys))
         stale = [entry.key for entry in present.values() if entry.used < stamp]
         if stale and not await self._index.touch(stale, stamp):
-            present = self._index.find(list(keys))
+            present = await self._index.find(list(keys))
         fresh = {key: blobs[digest] for key, digest in keys.items() if key not in present}
         if fresh:
-            async with self._capacity.reserved(sum(map(len, fresh.values()))):
-                await self._add_inline(fresh, stamp)
+            size_bytes = sum(map(len, fresh.values()))
+            async with self._capacity.reserved(size_bytes, self._owner):
+                await self._index.add_inline(fresh, stamp, self._presence.now(), self._owner)
             for key, data in fresh.items():
                 self._memory.put(keys[key], data)
-
-    async def _add_inline(self, blobs: Mapping[bytes, bytes], stamp: int) -> None:
-        """Commits the bytes of index keys, then their rows."""
-        ids, written = self._inline.add(list(blobs.values()))
-        try:
-            await written
-        except asyncio.CancelledError:
-            self._inline.delete(ids)
-            raise
-        entries = [
-            Entry(key, len(data), inline_id, stamp)
-            for (key, data), inline_id in zip(blobs.items(), ids, strict=True)
-        ]
-        redundant = await self._index.add(entries, self._presence.now())
-        if redundant:
-            await self._inline.delete([entry.inline_id or 0 for entry in redundant])
 
     async def write(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
         """See BlobStore."""
@@ -236,9 +226,13 @@ class LocalBlobStore:
         Raises ResourceExhausted when there is none.
         """
         if digest.size_bytes <= self._inline_max_bytes:
-            return IncomingBlob(digest, None, self._threads)
-        await self._capacity.reserve(digest.size_bytes)
-        return IncomingBlob(digest, self._disk.new_incoming(), self._threads)
+            return IncomingBlob(digest, self._owner, None)
+        await self._capacity.reserve(digest.size_bytes, self._owner)
+        try:
+            return IncomingBlob(digest, self._owner, await self._objects.create(digest))
+        except BaseException:
+            self._capacity.release(digest.size_bytes, self._owner)
+            raise
 
     async def complete(self, incoming: IncomingBlob) -> None:
         """Verifies the blob and stores it: visible and durable on return.
@@ -246,32 +240,35 @@ class LocalBlobStore:
         Raises InvalidArgument when the bytes do not match the digest.
         """
         data = await incoming.finish()
-        if incoming.path is None:
+        if incoming.writer is None:
             if data:
                 await self._write_small({incoming.digest: data})
-        else:
-            await self._publish(incoming)
+            return
+        # Not cancelled with the caller: an object without a row would be nobody's.
+        incoming.commit = asyncio.ensure_future(self._commit(incoming))
+        await asyncio.shield(incoming.commit)
 
     async def abandon(self, incoming: IncomingBlob) -> None:
         """Ends what `begin` began: leaves nothing of a blob that was not completed."""
-        if incoming.path is not None:
-            self._capacity.release(incoming.digest.size_bytes)
-        await incoming.discard()
-
-    async def _publish(self, incoming: IncomingBlob) -> None:
-        assert incoming.path is not None
-        digest = incoming.digest
-        entry = Entry(digest.key, digest.size_bytes, None, self._presence.stamp())
-        self._publishing.begin(entry.key)
         try:
-            self._files.trust(digest, self._disk.publish(incoming.path, digest))
-            added = self._index.add([entry], self._presence.now())
-        except BaseException:
-            self._publishing.end(entry.key)
-            raise
-        added.add_done_callback(lambda _: self._publishing.end(entry.key))
-        # Not cancelled with the caller: the callback must come after the commit.
-        await asyncio.shield(added)
+            await incoming.discard()
+        finally:
+            if incoming.writer is not None:
+                self._capacity.release(incoming.digest.size_bytes, incoming.owner)
+
+    async def _commit(self, incoming: IncomingBlob) -> None:
+        suffix, stamp = await incoming.publish()
+        digest = incoming.digest
+        name = object_name(digest, suffix)
+        self._reader.trust(name, stamp)
+        redundant = await self._index.add_objects(
+            [NewObject(digest.key, digest.size_bytes, suffix)],
+            self._presence.stamp(),
+            self._presence.now(),
+            incoming.owner,
+        )
+        if redundant:
+            await self._objects.delete([name])
 
 
 def is_content(data: bytes, digest: Digest) -> bool:

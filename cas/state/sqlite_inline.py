@@ -6,36 +6,39 @@ from collections.abc import Iterable, Sequence
 
 from reapi.core.database import Database
 
-MIGRATIONS = ("CREATE TABLE inline (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",)
+MIGRATIONS = (
+    "CREATE TABLE inline (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    """
+    CREATE TABLE sequence (next INTEGER NOT NULL);
+    INSERT INTO sequence SELECT coalesce(max(id), 0) + 1 FROM inline;
+    """,
+)
 PAGE_SIZE_BYTES = 8192
 
 _IDS_PER_QUERY = 100
 
 
-class InlineStore:
-    """Bytes by number. Numbers rise and are never used again while this object lives."""
+class InlineTable:
+    """Bytes by number. Numbers rise, whoever writes, and none is given twice."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        ((last,),) = database.read("SELECT coalesce(max(id), 0) FROM inline")
-        self._last_id = int(last)
+        self.path = database.path
 
-    @property
-    def last_id(self) -> int:
-        """The highest number given out so far."""
-        return self._last_id
+    def add(self, blobs: Sequence[bytes]) -> "Future[range]":
+        """Their numbers, in order, once they are durable."""
 
-    def add(self, blobs: Sequence[bytes]) -> "tuple[range, Future[None]]":
-        """Their numbers, in order, and the future of their commit."""
-        ids = range(self._last_id + 1, self._last_id + 1 + len(blobs))
-        self._last_id += len(blobs)
-
-        def operation(connection: sqlite3.Connection) -> None:
+        def operation(connection: sqlite3.Connection) -> range:
+            ((after,),) = connection.execute(
+                "UPDATE sequence SET next = next + ? RETURNING next", (len(blobs),)
+            ).fetchall()
+            ids = range(after - len(blobs), after)
             connection.executemany(
                 "INSERT INTO inline VALUES (?, ?)", list(zip(ids, blobs, strict=True))
             )
+            return ids
 
-        return ids, self._database.write(operation)
+        return self._database.write(operation)
 
     def read(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Those that exist. Not verified: the disk may have changed them."""
@@ -54,3 +57,9 @@ class InlineStore:
             connection.executemany("DELETE FROM inline WHERE id = ?", [(one,) for one in ids])
 
         return self._database.write(operation)
+
+    @property
+    def next_id(self) -> int:
+        """The number that the next blob gets, or a later one does."""
+        ((number,),) = self._database.read("SELECT next FROM sequence")
+        return int(number)

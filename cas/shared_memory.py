@@ -1,0 +1,153 @@
+"""What the processes of one data directory know together, in a file that all of them have mapped.
+
+Each process, a member, writes to its own part, so that no update is lost; all read all parts. Only
+the hash filter is written by all: under the write lock of the index.
+"""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Self
+
+MOST_MEMBERS = 64
+
+_FILTER_BITS = 1 << 28
+_FILTER_BYTES = _FILTER_BITS >> 3
+_VERSIONS = 1 << 14
+_NUMBER_BYTES = 8
+_PART_BYTES = _NUMBER_BYTES * (2 + _VERSIONS)
+_COMPLETE_AT = _FILTER_BYTES
+_PARTS_AT = _FILTER_BYTES + mmap.PAGESIZE
+_FILE_BYTES = _PARTS_AT + MOST_MEMBERS * _PART_BYTES
+
+_RESERVED, _LOSSES, _FIRST_VERSION = range(3)
+
+
+class SharedMemory:
+    """The mapped file. Member 0 begins it anew and must be there before the others.
+
+    Counters only rise. The file is sparse: it takes as much memory as was written to.
+    """
+
+    def __init__(self, path: Path, member: int, members: int = MOST_MEMBERS) -> None:
+        if member == 0:
+            path.unlink(missing_ok=True)  # members of the last run may not have ended yet
+        flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if member == 0 else 0)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if member == 0:
+                os.truncate(descriptor, _FILE_BYTES)
+            self._map = mmap.mmap(descriptor, _FILE_BYTES)
+        finally:
+            os.close(descriptor)
+        self._all = memoryview(self._map)
+        self._parts = [
+            self._all[start : start + _PART_BYTES].cast("Q")
+            for start in range(_PARTS_AT, _PARTS_AT + members * _PART_BYTES, _PART_BYTES)
+        ]
+        self._own = self._parts[member]
+        self._own[_RESERVED] = 0  # by a member that was killed
+        self.filter = HashFilter(self._all[:_COMPLETE_AT], self._all[_COMPLETE_AT:_PARTS_AT])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.filter.release()
+        for part in self._parts:
+            part.release()
+        self._all.release()
+        self._map.close()
+
+    def reserve(self, size_bytes: int) -> None:
+        """Adds to what this process has promised room for; a negative number takes away."""
+        self._own[_RESERVED] += size_bytes
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What all processes have promised room for."""
+        return sum([part[_RESERVED] for part in self._parts])
+
+    def lost(self) -> None:
+        """A blob went away before its time."""
+        self._own[_LOSSES] += 1
+
+    @property
+    def losses(self) -> int:
+        """How many blobs all processes have lost."""
+        return sum([part[_LOSSES] for part in self._parts])
+
+    def changed(self, key: bytes) -> None:
+        """The result of `key` is another one now."""
+        self._own[_slot(key)] += 1
+
+    def version(self, key: bytes) -> int:
+        """Another number after each change of that key; of some other keys as well."""
+        slot = _slot(key)
+        return sum([part[slot] for part in self._parts])
+
+
+class HashFilter:
+    """One bit per prefix of a hash; a clear one says that no stored hash begins like that.
+
+    Hashes are uniform, so with ten million blobs 96 of 100 absent ones are known to be absent
+    without a query. Until `is_complete`, once every stored hash was added, a clear bit means
+    nothing.
+    """
+
+    def __init__(self, bits: memoryview, complete: memoryview) -> None:
+        self._bits = bits
+        self._complete = complete
+
+    def release(self) -> None:
+        """Lets go of the memory."""
+        self._bits.release()
+        self._complete.release()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every stored hash has its bit."""
+        return bool(self._complete[0])
+
+    def complete(self) -> None:
+        """Every stored hash was added."""
+        self._complete[0] = 1
+
+    def add_keys(self, keys: "list[bytes]") -> None:
+        """Sets the bits of index keys. Under the write lock of the index, since a bit is set by
+        writing eight."""
+        bits = self._bits
+        from_bytes = int.from_bytes
+        for key in keys:
+            prefix = from_bytes(key[1:5], "big") >> 4
+            bits[prefix >> 3] |= 1 << (prefix & 7)
+
+    def possible_keys(self, keys: "list[bytes]") -> list[bytes]:
+        """Those index keys that may be stored: one byte of function, then the hash."""
+        if not self.is_complete:
+            return keys
+        bits = self._bits
+        from_bytes = int.from_bytes
+        found = []
+        for key in keys:
+            prefix = from_bytes(key[1:5], "big") >> 4
+            if bits[prefix >> 3] >> (prefix & 7) & 1:
+                found.append(key)
+        return found
+
+    def possible_texts(self, texts: "list[bytes]", hash_start: int) -> list[bytes]:
+        """Those texts that may be stored, which hold their hash in hexadecimal at `hash_start`."""
+        if not self.is_complete:
+            return texts
+        bits = self._bits
+        end = hash_start + 7
+        found = []
+        for text in texts:
+            prefix = int(text[hash_start:end], 16)
+            if bits[prefix >> 3] >> (prefix & 7) & 1:
+                found.append(text)
+        return found
+
+
+def _slot(key: bytes) -> int:
+    return _FIRST_VERSION + int.from_bytes(key[1:5], "big") % _VERSIONS
