@@ -25,10 +25,12 @@ from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
 from .metrics import StorageMetrics
 from .objects.disk import DiskObjects
+from .objects.interface import ObjectStore
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
 from .shared_memory import HashFilter
+from .state.interface import BlobIndex, ResultTable
 from .state.sqlite import SqliteState, open_sqlite
 from .upload import Uploads
 
@@ -40,6 +42,7 @@ _THREADS = 4
 class Storage:
     """What an open storage offers."""
 
+    parts: "Parts"
     blobs: IndexedBlobStore
     action_cache: IndexedActionCache
     uploads: Uploads
@@ -49,18 +52,32 @@ class Storage:
     """What is left to do after a start; everything is served meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What it is made of, for those who look after it."""
+
+    index: BlobIndex
+    objects: ObjectStore
+    results: ResultTable
+    presence: Presence
+    quarantine: Quarantine
+    evictor: Evictor
+
+
 @asynccontextmanager
 async def open_storage(
     config: StorageConfig,
     registry: CollectorRegistry,
     *,
     member: int = 0,
+    recovers: bool = True,
     now: Callable[[], int] = lambda: int(time.time()),
 ) -> AsyncIterator[Storage]:
     """The stores of `config.data_dir`, ready on entry; `now` is the clock of promises, in seconds.
 
-    Process 0 of `config.processes` comes first and goes last. Raises FailedPrecondition when
-    another server uses the directory, or a newer version wrote it.
+    What a crash left undone is done in the background if it `recovers`. Process 0 of
+    `config.processes` comes first and goes last. Raises FailedPrecondition when another server uses
+    the directory, or a newer version wrote it.
     """
     data_dir = config.data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -89,7 +106,7 @@ async def open_storage(
             metrics=metrics,
         )
         recovery = None
-        if member == 0:
+        if member == 0 and recovers:
             recovery = await stack.enter_async_context(_recovering(state, objects, evictor))
         capacity = _capacity(config, state, objects, evictor, metrics)
         stack.push_async_callback(capacity.aclose)
@@ -106,7 +123,8 @@ async def open_storage(
         uploads = Uploads(blobs, deadline_seconds=config.upload_deadline_seconds)
         stack.push_async_callback(uploads.aclose)
         action_cache = IndexedActionCache(state.results, blobs, presence, capacity)
-        yield Storage(blobs, action_cache, uploads, presence, state.filter, recovery)
+        parts = Parts(state.index, objects, state.results, presence, quarantine, evictor)
+        yield Storage(parts, blobs, action_cache, uploads, presence, state.filter, recovery)
 
 
 def services(

@@ -8,8 +8,8 @@ import logging
 import time
 
 from .eviction import Evictor
+from .maintenance.orphans import find_orphans
 from .objects.interface import ObjectStore
-from .objects.names import parse_object_name
 from .state.sqlite import SqliteState
 
 logger = logging.getLogger(__name__)
@@ -46,20 +46,9 @@ class Recovery:
 
     async def _sweep_objects(self) -> None:
         """Objects of this run are left alone: their rows may be on their way."""
-        async for infos in self._objects.list():
-            names = {}
-            for info in infos:
-                parsed = parse_object_name(info.name)
-                if parsed is not None and info.modified < self._started:
-                    names[info.name] = parsed
-            found = await self._state.index.find([digest.key for digest, _ in names.values()])
-            await self._objects.delete(
-                [
-                    name
-                    for name, (digest, suffix) in names.items()
-                    if digest.key not in found or found[digest.key].suffix != suffix
-                ]
-            )
+        orphans = find_orphans(self._state.index, self._objects, written_before=self._started)
+        async for infos in orphans:
+            await self._objects.delete([info.name for info in infos])
 
     async def _sweep_inline(self) -> None:
         orphans = await asyncio.to_thread(self._state.orphaned_inline_ids, self._first_inline_id)

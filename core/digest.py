@@ -83,6 +83,11 @@ class Digest(NamedTuple):
         return f"{self.hash}/{self.size_bytes}"
 
 
+def function_of_number(number: int) -> DigestFunction:
+    """The function with that value in DigestFunction.Value; KeyError for one that is not served."""
+    return _BY_NUMBER[number]
+
+
 def digest_of_key(key: bytes, size_bytes: int) -> Digest:
     """The digest whose `key` this is."""
     return Digest(key[1:].hex(), size_bytes, _BY_NUMBER[key[0]])

@@ -12,6 +12,7 @@ from reapi.core.errors import ReapiError
 from .config import load_config
 from .logs import set_up_logs
 from .serve import serve as serve_until_stopped
+from .storage_commands import storage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,6 +74,9 @@ def serve(
     except ReapiError as error:
         click.echo(f"reapi-server: {error.message}", err=True)
         sys.exit(1)
+
+
+main.add_command(storage)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ async def compose(config: ServerConfig, registry: CollectorRegistry, stack: Asyn
     instance_names = frozenset(config.server.instance_names)
     has_execution = "scheduler" in config.server.roles
     storage = await stack.enter_async_context(
-        factory.open_storage(_storage_config(config), registry)
+        factory.open_storage(storage_config(config), registry)
     )
     methods = factory.services(storage, instance_names, has_execution=has_execution)
     if has_execution:
@@ -99,7 +99,7 @@ async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
     on_joined()
 
 
-def _storage_config(config: ServerConfig) -> StorageConfig:
+def storage_config(config: ServerConfig) -> StorageConfig:
     return StorageConfig(
         data_dir=config.data_dir,
         max_size_bytes=config.storage.max_size_bytes,

@@ -37,6 +37,14 @@ class NewObject(NamedTuple):
     suffix: str
 
 
+class InlineBlob(NamedTuple):
+    """Bytes in the state, and the digest function (its number) by which they were stored."""
+
+    inline_id: int
+    function: int
+    data: bytes
+
+
 class BlobIndex(Protocol):
     """The truth about what is present."""
 
@@ -101,6 +109,15 @@ class BlobIndex(Protocol):
         """All rows in the order of their keys, in batches; those that come or go meanwhile may be
         seen or not. Does not hold up anybody.
         """
+
+    async def clear(self) -> None:
+        """Takes out every row; inline bytes stay. For a rebuild, while nobody else is here."""
+
+    def inline_blobs(self) -> AsyncIterator[Sequence[InlineBlob]]:
+        """All inline bytes, in batches, whether a row names them or not."""
+
+    async def adopt_inline(self, entries: Sequence[Entry], stored: int, owner: str) -> list[bytes]:
+        """Adds rows for inline bytes that are there; see `add_objects` for what it returns."""
 
     def losses(self) -> Hashable | None:
         """While this is the same, no row was removed before its time: what was present still is.

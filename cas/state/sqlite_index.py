@@ -17,7 +17,7 @@ from typing import Any
 from reapi.cas.shared_memory import SharedMemory
 from reapi.core.database import Database
 
-from .interface import Entry, NewObject
+from .interface import Entry, InlineBlob, NewObject
 from .sqlite_eviction import VictimFinder
 from .sqlite_inline import InlineTable
 
@@ -104,7 +104,7 @@ class SqliteIndex:
         self, blobs: Mapping[bytes, bytes], used: int, stored: int, owner: str
     ) -> None:
         """See BlobIndex. The bytes are committed before the rows."""
-        written = self._inline.add(list(blobs.values()))
+        written = self._inline.add(blobs)
         try:
             ids = await asyncio.shield(written)
         except asyncio.CancelledError:
@@ -253,6 +253,27 @@ class SqliteIndex:
             yield batch
             after = batch[-1].key
             await asyncio.sleep(0)
+
+    async def clear(self) -> None:
+        """See BlobIndex."""
+
+        def operation(connection: sqlite3.Connection) -> None:
+            for table in ("blob", "leaving", "total"):
+                connection.execute(f"DELETE FROM {table}")
+
+        await self._database.write(operation)
+
+    async def inline_blobs(self) -> AsyncIterator[Sequence[InlineBlob]]:
+        """See BlobIndex."""
+        after = 0
+        while batch := self._inline.batch(after):
+            yield batch
+            after = batch[-1].inline_id
+            await asyncio.sleep(0)
+
+    async def adopt_inline(self, entries: Sequence[Entry], stored: int, owner: str) -> list[bytes]:
+        """See BlobIndex."""
+        return [entry.key for entry in await self._add(entries, stored, owner)]
 
     def losses(self) -> int:
         """See BlobIndex."""

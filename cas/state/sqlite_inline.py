@@ -2,13 +2,16 @@
 
 import sqlite3
 from asyncio import Future
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reapi.core.database import Database
+
+from .interface import InlineBlob
 
 MIGRATIONS = (
     "CREATE TABLE inline (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     """
+    ALTER TABLE inline ADD COLUMN function INTEGER NOT NULL DEFAULT 1;
     CREATE TABLE sequence (next INTEGER NOT NULL);
     INSERT INTO sequence SELECT coalesce(max(id), 0) + 1 FROM inline;
     """,
@@ -25,8 +28,8 @@ class InlineTable:
         self._database = database
         self.path = database.path
 
-    def add(self, blobs: Sequence[bytes]) -> "Future[range]":
-        """Their numbers, in order, once they are durable."""
+    def add(self, blobs: Mapping[bytes, bytes]) -> "Future[range]":
+        """The numbers of blobs by index key, in order, once they are durable."""
 
         def operation(connection: sqlite3.Connection) -> range:
             ((after,),) = connection.execute(
@@ -34,7 +37,11 @@ class InlineTable:
             ).fetchall()
             ids = range(after - len(blobs), after)
             connection.executemany(
-                "INSERT INTO inline VALUES (?, ?)", list(zip(ids, blobs, strict=True))
+                "INSERT INTO inline (id, function, data) VALUES (?, ?, ?)",
+                [
+                    (number, key[0], data)
+                    for number, (key, data) in zip(ids, blobs.items(), strict=True)
+                ],
             )
             return ids
 
@@ -57,6 +64,14 @@ class InlineTable:
             connection.executemany("DELETE FROM inline WHERE id = ?", [(one,) for one in ids])
 
         return self._database.write(operation)
+
+    def batch(self, after: int) -> list[InlineBlob]:
+        """Some of the blobs with higher numbers than `after`, in their order."""
+        rows = self._database.read(
+            "SELECT id, function, data FROM inline WHERE id > ? ORDER BY id LIMIT ?",
+            (after, _IDS_PER_QUERY),
+        )
+        return [InlineBlob(*row) for row in rows]
 
     @property
     def next_id(self) -> int:
