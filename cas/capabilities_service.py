@@ -7,6 +7,8 @@ from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.build.bazel.semver.semver_pb2 import SemVer
 
+from .chunking import ANNOUNCED
+
 _SERVICE = re_pb2.DESCRIPTOR.services_by_name["Capabilities"]
 
 MAX_BATCH_TOTAL_SIZE_BYTES = 4_000_000
@@ -18,13 +20,23 @@ _ALL_PRIORITIES = re_pb2.PriorityCapabilities(
     ]
 )
 
+_CHUNKING = re_pb2.CacheCapabilities(
+    split_blob_support=True,
+    splice_blob_support=True,
+    fast_cdc_2020_params=re_pb2.FastCdc2020Params(
+        avg_chunk_size_bytes=ANNOUNCED.avg_size_bytes, seed=ANNOUNCED.seed
+    ),
+)
+
 
 class CapabilitiesService:
     """Answers for each instance alike. Execution is told of only when this endpoint has it."""
 
     def __init__(self, instance_names: frozenset[str], *, has_execution: bool) -> None:
         self._instance_names = instance_names
-        self._reply = _capabilities(has_execution).SerializeToString()
+        capabilities = _capabilities(has_execution)
+        capabilities.cache_capabilities.MergeFrom(_CHUNKING)
+        self._reply = capabilities.SerializeToString()
 
     def methods(self) -> list[Method]:
         """The rows of this service."""

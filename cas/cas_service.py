@@ -1,4 +1,4 @@
-"""ContentAddressableStorage without SplitBlob and SpliceBlob (conformance 1.4)."""
+"""ContentAddressableStorage (conformance 1.4)."""
 
 from collections.abc import AsyncGenerator
 
@@ -11,23 +11,32 @@ from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as
 
 from .batch_read import BatchReader
 from .batch_update import BatchUpdater
+from .chunk_records import ChunkRecords
 from .find_missing import MissingBlobsFinder
+from .splice_blob import BlobSplicer
+from .split_blob import BlobSplitter
 from .tree_pages import tree_pages
 
 _SERVICE = re_pb2.DESCRIPTOR.services_by_name["ContentAddressableStorage"]
 
 
 class CasService:
-    """Batches and trees over a BlobStore."""
+    """Batches, trees and chunks over a BlobStore."""
 
     def __init__(
-        self, blobs: BlobStore, finder: MissingBlobsFinder, instance_names: frozenset[str]
+        self,
+        blobs: BlobStore,
+        finder: MissingBlobsFinder,
+        instance_names: frozenset[str],
+        chunk_records: ChunkRecords,
     ) -> None:
         self._blobs = blobs
         self._finder = finder
         self._updater = BatchUpdater(blobs, instance_names)
         self._reader = BatchReader(blobs, instance_names)
         self._instance_names = instance_names
+        self._splitter = BlobSplitter(blobs, chunk_records, instance_names)
+        self._splicer = BlobSplicer(blobs, chunk_records, instance_names)
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -38,6 +47,8 @@ class CasService:
                 "BatchUpdateBlobs": self.batch_update_blobs,
                 "BatchReadBlobs": self.batch_read_blobs,
                 "GetTree": self.get_tree,
+                "SplitBlob": self.split_blob,
+                "SpliceBlob": self.splice_blob,
             },
             raw_requests=frozenset({"FindMissingBlobs", "BatchReadBlobs"}),
         )
@@ -55,6 +66,16 @@ class CasService:
     async def batch_read_blobs(self, request: bytes, call: Call) -> bytes:
         """Small blobs, each distinct one once with its status (CAS9 to CAS12)."""
         return await self._reader.read(request)
+
+    async def split_blob(self, request: re_pb2.SplitBlobRequest, call: Call) -> bytes:
+        """The chunks of a blob (CAS16)."""
+        return await self._splitter.split(request)
+
+    async def splice_blob(
+        self, request: re_pb2.SpliceBlobRequest, call: Call
+    ) -> re_pb2.SpliceBlobResponse:
+        """A blob of chunks (CAS17, CAS18)."""
+        return await self._splicer.splice(request)
 
     async def get_tree(
         self, request: re_pb2.GetTreeRequest, call: Call

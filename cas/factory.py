@@ -20,6 +20,7 @@ from .bytestream_service import ByteStreamService
 from .capabilities_service import CapabilitiesService
 from .capacity import Capacity
 from .cas_service import CasService
+from .chunk_records import ChunkRecords
 from .config import StorageConfig
 from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
@@ -46,6 +47,7 @@ class Storage:
     blobs: IndexedBlobStore
     action_cache: IndexedActionCache
     uploads: Uploads
+    chunk_records: ChunkRecords
     presence: Presence
     filter: HashFilter
     recovery: asyncio.Task[None] | None
@@ -124,7 +126,10 @@ async def open_storage(
         stack.push_async_callback(uploads.aclose)
         action_cache = IndexedActionCache(state.results, blobs, presence, capacity)
         parts = Parts(state.index, objects, state.results, presence, quarantine, evictor)
-        yield Storage(parts, blobs, action_cache, uploads, presence, state.filter, recovery)
+        chunk_records = ChunkRecords(state.results, presence)
+        yield Storage(
+            parts, blobs, action_cache, uploads, chunk_records, presence, state.filter, recovery
+        )
 
 
 def services(
@@ -135,7 +140,7 @@ def services(
     finder = MissingBlobsFinder(blobs, storage.presence, storage.filter, instance_names)
     return [
         *CapabilitiesService(instance_names, has_execution=has_execution).methods(),
-        *CasService(blobs, finder, instance_names).methods(),
+        *CasService(blobs, finder, instance_names, storage.chunk_records).methods(),
         *ByteStreamService(blobs, storage.uploads, instance_names).methods(),
         *ActionCacheService(storage.action_cache, blobs, instance_names).methods(),
     ]

@@ -239,18 +239,13 @@ class TestCapabilities:
     ) -> None:
         assert capabilities.cache_capabilities.max_cas_blob_size_bytes == 0
 
-    async def test_CAP9_CAP11_CAP12_nothing_is_promised_that_is_not_there(
+    async def test_CAP9_CAP12_nothing_is_promised_that_is_not_there(
         self, capabilities: re_pb2.ServerCapabilities, client: RawClient
     ) -> None:
         cache = capabilities.cache_capabilities
         assert not cache.supported_compressors
         assert not cache.supported_batch_update_compressors
-        assert not cache.split_blob_support
-        assert not cache.splice_blob_support
-        assert not cache.HasField("fast_cdc_2020_params")
         assert not cache.HasField("rep_max_cdc_params")
-        split = client.cas.SplitBlob(re_pb2.SplitBlobRequest(blob_digest=DIGEST.to_message()))
-        assert await code_of(split) == grpc.StatusCode.UNIMPLEMENTED
 
     async def test_CAP10_absolute_symlinks_are_allowed(
         self, capabilities: re_pb2.ServerCapabilities

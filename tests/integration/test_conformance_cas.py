@@ -311,11 +311,3 @@ class TestGetTree:
         pages = await self.tree_of(client, root)
         assert sum(len(page.directories) for page in pages) == 21
         assert max(page.ByteSize() for page in pages) < 4 << 20
-
-
-async def test_CAS16_CAS17_split_and_splice_are_unimplemented(client: RawClient) -> None:
-    unimplemented = grpc.StatusCode.UNIMPLEMENTED
-    split = re_pb2.SplitBlobRequest(blob_digest=ABSENT.to_message())
-    splice = re_pb2.SpliceBlobRequest(blob_digest=ABSENT.to_message())
-    assert await code_of(client.cas.SplitBlob(split)) == unimplemented
-    assert await code_of(client.cas.SpliceBlob(splice)) == unimplemented
