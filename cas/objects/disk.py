@@ -43,9 +43,9 @@ class DiskObjects:
         for directory in (self._blobs, self._volume.incoming, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)
 
-    async def create(self, digest: Digest) -> DiskWriter:
+    async def create(self, digest: Digest, ending: str = "") -> DiskWriter:
         """See ObjectStore."""
-        suffix = new_suffix()
+        suffix = new_suffix() + ending
         path = self._blobs / object_name(digest, suffix)
         return DiskWriter(self._volume, path, suffix, self._threads)
 

@@ -73,11 +73,14 @@ class ObjectReader(Protocol):
 class ObjectStore(Protocol):
     """Safe for concurrent use by tasks of one event loop, and by other processes."""
 
-    async def create(self, digest: Digest) -> ObjectWriter:
-        """A new object for the blob `digest`, of exactly its size."""
+    async def create(self, digest: Digest, ending: str = "") -> ObjectWriter:
+        """A new object for the blob `digest`, of exactly its size.
+
+        With an `ending` of the suffix, which says how the bytes are encoded, of any size.
+        """
 
     async def open(self, name: str, offset: int, end: int) -> ObjectReader:
-        """The bytes from `offset` to `end`, of which there is at least one.
+        """The bytes from `offset` to `end`, or to where the object ends; at least one is there.
 
         Raises NoObject when there is no object of that name, Unavailable when the store is down.
         """
