@@ -8,7 +8,7 @@ from __future__ import annotations  # grpc's stubs are generic where its classes
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Generic, Self, cast
 
 import grpc
@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
-from reapi.core.errors import InvalidArgument, ReapiError, Unavailable, error_of
+from reapi.core.errors import InvalidArgument, ReapiError, Relayed, Unavailable, error_of
 from reapi.core.request_metadata import REQUEST_METADATA_KEY
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     RequestMetadata,
@@ -161,6 +161,60 @@ class Channel:
         call = self._callable("stream_stream", method)(metadata=self._metadata)
         return BidirectionalCall(call, self._error)
 
+    async def relay(
+        self,
+        path: str,
+        request: bytes | AsyncIterator[bytes],
+        *,
+        metadata: Sequence[tuple[str, str | bytes]],
+        timeout: float | None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Passes on the call of somebody else, of any cardinality: serialized messages both ways.
+
+        `metadata` takes the place of this channel's. No message is read before the one before it
+        was taken. Raises Relayed for a status that the server answered or the connection ended
+        with, Unavailable when there is none; an error of the requests cancels the call and passes
+        through. Never tried again. Closing the iterator early cancels the call.
+        """
+        options = {"metadata": tuple(metadata), "timeout": timeout}
+        sending = None
+        if isinstance(request, bytes):
+            call = self._channel.unary_stream(path)(request, **options)
+        else:
+            call = self._channel.stream_stream(path)(**options)
+            sending = asyncio.create_task(_send_each(call, request))
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            if _is_unreachable(error):
+                raise self._unreachable(error) from error
+            raise Relayed(_status(error)) from error
+        except asyncio.CancelledError:
+            # It may be the requests that broke off, and cancelled the call.
+            if sending is not None and sending.done():
+                sending.result()
+            raise
+        finally:
+            call.cancel()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.wait([sending])
+
+    async def reachability(self) -> AsyncGenerator[bool, None]:
+        """Whether the server can be reached: now, once that is known, and at each change.
+
+        Dials it, and dials again when it is lost, as long as the iterator is waited for.
+        """
+        was_reachable = None
+        while True:
+            state = self._channel.get_state(try_to_connect=True)
+            is_reachable = _REACHABLE.get(state, was_reachable)
+            if is_reachable is not None and is_reachable is not was_reachable:
+                was_reachable = is_reachable
+                yield is_reachable
+            await self._channel.wait_for_state_change(state)
+
     def _callable(self, cardinality: str, method: ClientMethod[Any, Any]) -> Any:
         call = self._calls.get(method.path)
         if call is None:
@@ -173,23 +227,17 @@ class Channel:
 
     def _error(self, error: grpc.aio.AioRpcError) -> ReapiError:
         """The error that the server raised, or that says why it could not be asked."""
-        text = error.details() or ""
-        if error.code() is grpc.StatusCode.UNAVAILABLE and text.startswith(_UNREACHABLE_TEXTS):
-            reason = text.rpartition(": ")[2]
-            return Unavailable(
-                f"cannot reach a server at {self.address} ({reason}): "
-                "is it running, and is the address right?"
-            )
+        if _is_unreachable(error):
+            return self._unreachable(error)
         self._was_reached = True
-        for key, value in error.trailing_metadata() or ():
-            if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
-                try:
-                    status = Status.FromString(value)
-                except DecodeError:
-                    break
-                if status.code == error.code().value[0]:
-                    return error_of(status)
-        return error_of(Status(code=error.code().value[0], message=text))
+        return error_of(_status(error))
+
+    def _unreachable(self, error: grpc.aio.AioRpcError) -> Unavailable:
+        reason = (error.details() or "").rpartition(": ")[2]
+        return Unavailable(
+            f"cannot reach a server at {self.address} ({reason}): "
+            "is it running, and is the address right?"
+        )
 
 
 class BidirectionalCall(Generic[Request, Reply]):
@@ -241,6 +289,46 @@ async def send_unless_over(call: Any, request: Message | bytes) -> bool:
         return False
     return True
 
+
+async def _send_each(call: Any, requests: AsyncIterator[bytes]) -> None:
+    """Sends what a relayed call sends; the status of the call says what becomes of it."""
+    try:
+        await call.wait_for_connection()
+        async for request in requests:
+            if not await send_unless_over(call, request):
+                return
+        await call.done_writing()
+    except grpc.aio.AioRpcError:
+        return
+    except Exception:
+        call.cancel()
+        raise
+
+
+def _is_unreachable(error: grpc.aio.AioRpcError) -> bool:
+    text = error.details() or ""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and text.startswith(_UNREACHABLE_TEXTS)
+
+
+def _status(error: grpc.aio.AioRpcError) -> Status:
+    """What the server answered, with its details if it sent any that belong to the code."""
+    code = error.code().value[0]
+    for key, value in error.trailing_metadata() or ():
+        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                status = Status.FromString(value)
+            except DecodeError:
+                break
+            if status.code == code:
+                return status
+    return Status(code=code, message=error.details() or "")
+
+
+_REACHABLE = {
+    grpc.ChannelConnectivity.READY: True,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE: False,
+}
+"""Other states are passing: what was known before still holds."""
 
 _UNREACHABLE_TEXTS = ("failed to connect", "DNS resolution failed", "Failed to pick subchannel")
 

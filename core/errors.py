@@ -160,6 +160,15 @@ class Unavailable(_Later):
     code = code_pb2.UNAVAILABLE
 
 
+class Relayed(ReapiError):
+    """What another server answered to a call that was passed on to it: told on unchanged."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.code = status.code
+        self.status = status
+
+
 _BY_CODE: dict[int, type[ReapiError]] = {
     error.code: error
     for error in (
@@ -185,6 +194,8 @@ _BY_CODE: dict[int, type[ReapiError]] = {
 
 def status_of(error: ReapiError) -> Status:
     """The google.rpc.Status that says `error`, details included."""
+    if isinstance(error, Relayed):
+        return error.status
     status = Status(code=error.code, message=error.message)
     for detail in error.details():
         packed = Any()

@@ -13,11 +13,16 @@ _SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
 class HealthService:
-    """Says SERVING for the whole server ("") and for each named service until `stop_serving`."""
+    """Says SERVING for the whole server ("") and for each named service until `stop_serving`.
+
+    Single services may be away meanwhile (`set_available`); the server as a whole serves on.
+    """
 
     def __init__(self, service_names: frozenset[str]) -> None:
         self._names = service_names | {""}
-        self._stopping = asyncio.Event()
+        self._unavailable: frozenset[str] = frozenset()
+        self._is_stopping = False
+        self._changed = asyncio.Event()
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -25,7 +30,16 @@ class HealthService:
 
     def stop_serving(self) -> None:
         """From now on the answer is NOT_SERVING: load balancers look elsewhere."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._tell()
+
+    def set_available(self, service_names: frozenset[str], is_available: bool) -> None:
+        """Says of some services whether they can do their work; at first all can."""
+        if is_available:
+            self._unavailable -= service_names
+        else:
+            self._unavailable |= service_names
+        self._tell()
 
     async def check(
         self, request: health_pb2.HealthCheckRequest, call: Call
@@ -39,16 +53,22 @@ class HealthService:
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
         """The state now and at every change, until the caller hangs up."""
-        yield self._response(request.service)
-        if not self._stopping.is_set():
-            await self._stopping.wait()
-            yield self._response(request.service)
-        await asyncio.get_running_loop().create_future()
+        last = None
+        while True:
+            changed = self._changed
+            response = self._response(request.service)
+            if response != last:
+                last = response
+                yield response
+            await changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _response(self, service: str) -> health_pb2.HealthCheckResponse:
         response = health_pb2.HealthCheckResponse
         if service not in self._names:
             return response(status=response.SERVICE_UNKNOWN)
-        return response(
-            status=response.NOT_SERVING if self._stopping.is_set() else response.SERVING
-        )
+        is_away = self._is_stopping or service in self._unavailable
+        return response(status=response.NOT_SERVING if is_away else response.SERVING)

@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 class RpcMetrics:
-    """Calls by method and code, and their durations. Register once per registry."""
+    """Calls by method and code, and their durations. Register a name once per registry."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, name: str = "reapi_rpc") -> None:
         self.handled = Counter(
-            "reapi_rpc_handled",
+            f"{name}_handled",
             "Calls that ended, by method and code.",
             ("method", "code"),
             registry=registry,
         )
         self.duration_seconds = Histogram(
-            "reapi_rpc_duration_seconds",
+            f"{name}_duration_seconds",
             "From the first byte of the request to the last of the reply.",
             ("method",),
             registry=registry,

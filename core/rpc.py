@@ -4,6 +4,7 @@ A service is a class of async functions from request to reply (core/interfaces.p
 is). Health and reflection go through the same table. Another transport replaces this file alone.
 """
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -68,26 +69,49 @@ def bind(
     ]
 
 
+def refuse_port_in_use(listen: str) -> None:
+    """Raises Unavailable when somebody listens on HOST:PORT; call it before sharing the port.
+
+    A port that is shared from the start would be shared with any other process of the same user,
+    such as a second server by mistake, and each would get some of the connections. Of two servers
+    that start in the same instant neither is refused.
+    """
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                # Connections that were closed lately do not matter, as to gRPC.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except (OSError, ValueError) as error:
+        raise _cannot_listen(listen) from error
+
+
 class RpcServer:
     """Serves a method table on one TCP address from `async with` on.
 
     Leaving the context stops at once; call `drain` before for a gentle end. `port` is the one in
-    use, also when port 0 was asked for.
+    use, also when port 0 was asked for. With `shares_port` other processes of this user may listen
+    on the same port (SO_REUSEPORT): the kernel gives each new connection to one of them.
     """
 
-    def __init__(self, methods: Sequence[Method], *, listen: str) -> None:
+    def __init__(
+        self, methods: Sequence[Method], *, listen: str, shares_port: bool = False
+    ) -> None:
         self._methods = methods
         self._listen = listen
+        self._shares_port = shares_port
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        server = grpc.aio.server(options=_server_options())
+        server = grpc.aio.server(options=_server_options(shares_port=self._shares_port))
         server.add_generic_rpc_handlers((_Table(self._methods),))
         try:
             self.port = server.add_insecure_port(self._listen)
         except RuntimeError as error:
-            raise Unavailable(f"cannot listen on {self._listen}: is the port in use?") from error
+            raise _cannot_listen(self._listen) from error
         await server.start()
         self._server = server
         return self
@@ -102,13 +126,17 @@ class RpcServer:
             await self._server.stop(grace_seconds)
 
 
-def _server_options() -> list[tuple[str, int]]:
+def _cannot_listen(listen: str) -> Unavailable:
+    return Unavailable(f"cannot listen on {listen}: is the port in use?")
+
+
+def _server_options(*, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
         ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 32 << 10),
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         # A window that grows by itself holds tens of MiB of a large upload; this one is fixed, and
         # large enough for 100 MiB/s over 20 ms.
         ("grpc.http2.bdp_probe", 0),

@@ -28,42 +28,75 @@ from reapi.scheduler.operations_service import OperationsService
 from reapi.scheduler.worker_service import WorkerService
 
 from .config import ServerConfig
+from .forward import Forwarder
+
+_DEFAULT_SCHEDULER = "127.0.0.1:8980"
 
 
 @dataclass(frozen=True)
 class Api:
-    """What a listening process serves."""
+    """What a listening process serves: all of it, and of that what the scheduler does."""
 
     methods: list[Method]
+    scheduler_methods: list[Method]
     health: HealthService
 
 
-async def compose(config: ServerConfig, registry: CollectorRegistry, stack: AsyncExitStack) -> Api:
-    """The services of the roles in `config`; what they hold open is closed with `stack`."""
+async def compose(
+    config: ServerConfig, registry: CollectorRegistry, stack: AsyncExitStack, *, member: int = 0
+) -> Api:
+    """The services of the roles in `config`; what they hold open is closed with `stack`.
+
+    `member` is the number of this process among those that share a data directory.
+    """
+    roles = config.server.roles
     instance_names = frozenset(config.server.instance_names)
-    has_execution = "scheduler" in config.server.roles
     storage = await stack.enter_async_context(
-        factory.open_storage(storage_config(config), registry)
+        factory.open_storage(storage_config(config), registry, member=member)
     )
-    methods = factory.services(storage, instance_names, has_execution=has_execution)
-    if has_execution:
-        settings = _scheduler_config(config)
-        database = await stack.enter_async_context(
-            Database(config.data_dir / "scheduler.db", journal.MIGRATIONS)
+    forwarder = None
+    scheduler_methods: list[Method] = []
+    if "scheduler" in roles:
+        scheduler_methods = await _scheduler_methods(config, storage, instance_names, stack)
+    elif config.scheduler.endpoint is not None:
+        channel = await stack.enter_async_context(
+            Channel(config.scheduler.endpoint, tool_name="reapi-frontend")
         )
-        dispatcher = await stack.enter_async_context(
-            Dispatcher(settings, database, storage.blobs, storage.action_cache)
-        )
-        execution = ExecutionService(
-            settings, dispatcher, storage.blobs, storage.action_cache, instance_names
-        )
-        methods += execution.methods()
-        methods += OperationsService(dispatcher).methods()
-        methods += WorkerService(settings, dispatcher).methods()
+        forwarder = Forwarder(channel)
+        scheduler_methods = forwarder.methods()
+    methods = list(scheduler_methods)
+    if "frontend" in roles:
+        has_execution = bool(scheduler_methods)
+        methods += factory.services(storage, instance_names, has_execution=has_execution)
     service_names = frozenset(method.path.split("/")[1] for method in methods)
     health = HealthService(service_names)
+    if forwarder is not None:
+        await stack.enter_async_context(forwarder.reporting(health))
     reflection = ReflectionService(sorted(service_names | {"grpc.health.v1.Health"}))
-    return Api([*methods, *health.methods(), *reflection.methods()], health)
+    return Api([*methods, *health.methods(), *reflection.methods()], scheduler_methods, health)
+
+
+async def _scheduler_methods(
+    config: ServerConfig,
+    storage: factory.Storage,
+    instance_names: frozenset[str],
+    stack: AsyncExitStack,
+) -> list[Method]:
+    settings = _scheduler_config(config)
+    database = await stack.enter_async_context(
+        Database(config.data_dir / "scheduler.db", journal.MIGRATIONS)
+    )
+    dispatcher = await stack.enter_async_context(
+        Dispatcher(settings, database, storage.blobs, storage.action_cache)
+    )
+    execution = ExecutionService(
+        settings, dispatcher, storage.blobs, storage.action_cache, instance_names
+    )
+    return [
+        *execution.methods(),
+        *OperationsService(dispatcher).methods(),
+        *WorkerService(settings, dispatcher).methods(),
+    ]
 
 
 async def run_executor(
@@ -71,17 +104,21 @@ async def run_executor(
 ) -> None:
     """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done.
 
-    Calls `on_joined` when the scheduler has welcomed it.
+    Blobs come from and go to `config.executor.frontend_endpoint`. Calls `on_joined` when the
+    scheduler has welcomed it.
     """
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(
-            Channel(config.scheduler.endpoint, tool_name="reapi-executor")
-        )
+        endpoint = config.scheduler.endpoint or _DEFAULT_SCHEDULER
+        to_scheduler = await stack.enter_async_context(_executor_channel(endpoint))
+        to_frontend = to_scheduler
+        frontend = config.executor.frontend_endpoint
+        if frontend is not None and frontend != endpoint:
+            to_frontend = await stack.enter_async_context(_executor_channel(frontend))
         worker = await stack.enter_async_context(
             Worker(
                 _executor_config(config),
-                channel,
-                lambda instance_name: RemoteBlobStore(channel, instance_name),
+                to_scheduler,
+                lambda instance_name: RemoteBlobStore(to_frontend, instance_name),
             )
         )
         async with asyncio.TaskGroup() as group:
@@ -94,6 +131,10 @@ async def run_executor(
             joining.cancel()
 
 
+def _executor_channel(endpoint: str) -> Channel:
+    return Channel(endpoint, tool_name="reapi-executor")
+
+
 async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
     await worker.has_joined.wait()
     on_joined()
@@ -102,6 +143,7 @@ async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
 def storage_config(config: ServerConfig) -> StorageConfig:
     return StorageConfig(
         data_dir=config.data_dir,
+        processes=config.server.processes,
         max_size_bytes=config.storage.max_size_bytes,
         retention_seconds=config.storage.retention_seconds,
         inline_max_bytes=config.storage.inline_max_bytes,

@@ -35,6 +35,8 @@ class ServerSection(_Section):
     roles: tuple[Role, ...] = ("frontend", "scheduler", "executor")
     # The instance names that are served; a request for another one is refused.
     instance_names: tuple[str, ...] = ("", "main")
+    # Frontend processes, which share the port: one for each processor that shall serve.
+    processes: Annotated[int, Field(gt=0, le=256)] = 1
     # How long running calls may take to end after SIGTERM.
     drain_seconds: PositiveSeconds = 20
 
@@ -53,8 +55,9 @@ class StorageSection(_Section):
 class SchedulerSection(_Section):
     """[scheduler]"""
 
-    # HOST:PORT of the scheduler, for a process that is an executor only.
-    endpoint: str = "127.0.0.1:8980"
+    # HOST:PORT of the scheduler, for a server that has none: an executor alone joins it (at
+    # 127.0.0.1:8980 if this is unset), a frontend alone passes Execution on to it.
+    endpoint: str | None = None
     # How often a worker says that it is alive.
     heartbeat_seconds: PositiveSeconds = 5
     # A worker that is silent, or away, this long is lost: its actions go to others.
@@ -77,6 +80,8 @@ class ExecutorSection(_Section):
     slots: Positive = Field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
     # Platform properties that this worker offers.
     platform: dict[str, str] = Field(default_factory=dict)
+    # HOST:PORT for inputs and outputs, where the scheduler's address has none.
+    frontend_endpoint: str | None = None
     # Where inputs are cached and actions run; DATA_DIR/executor by default.
     cache_dir: Path | None = None
     # Cached inputs beyond this are removed, oldest use first.

@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,17 +15,23 @@ from starlette.routing import Route
 from reapi.core.errors import Unavailable
 
 
-def make_app(registry: CollectorRegistry, is_ready: Callable[[], bool]) -> Starlette:
-    """`/healthz` answers while the event loop runs, `/readyz` while new work is welcome."""
+def make_app(
+    exposition: Callable[[], Awaitable[bytes]], why_not_ready: Callable[[], str | None]
+) -> Starlette:
+    """`/healthz` answers while the event loop runs, `/readyz` says whether new work is welcome.
+
+    `exposition` is what `/metrics` shows; `why_not_ready` gives the reason, None for none.
+    """
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if is_ready() else PlainTextResponse("draining\n", 503)
+        reason = why_not_ready()
+        return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[

@@ -1,19 +1,23 @@
-"""One server process from start to end: compose, say that it is ready, drain, close."""
+"""One server from start to end: compose, say that it is ready, drain, close."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 from prometheus_client import CollectorRegistry
 
-from reapi.core.errors import InvalidArgument
 from reapi.core.middleware import RpcMetrics, wrap
-from reapi.core.rpc import RpcServer
+from reapi.core.rpc import RpcServer, refuse_port_in_use
 
-from .compose import compose, run_executor
+from .compose import Api, compose, run_executor
 from .config import ServerConfig
 from .executor_process import executor_child
+from .frontend_process import FrontendProcesses
 from .http import make_app, serve_http
 from .lifecycle import stop_signals
+from .metrics import ServerMetrics, make_registry
+from .roles import check_roles
+
+_INTERNAL_LISTEN = "127.0.0.1:0"
 
 
 async def serve(config: ServerConfig) -> None:
@@ -21,49 +25,115 @@ async def serve(config: ServerConfig) -> None:
 
     Raises ReapiError when it cannot start: a port in use, a folder that cannot be written.
     """
-    roles = set(config.server.roles)
-    if "scheduler" in roles and "frontend" not in roles:
-        raise InvalidArgument(
-            "--role scheduler needs --role frontend in the same process: "
-            "they share the embedded database"
-        )
+    check_roles(config, is_storage_shared=False)
     with stop_signals() as stop:
-        if roles == {"executor"}:
+        if set(config.server.roles) == {"executor"}:
             await _serve_executor(config, stop)
         else:
             await _serve_api(config, stop)
 
 
 async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
-    app = make_app(CollectorRegistry(), lambda: not stop.is_set())
+    app = make_app(
+        ServerMetrics(make_registry()).exposition, lambda: "draining" if stop.is_set() else None
+    )
     async with serve_http(app, config.server.http_listen) as http_port:
         ready = f"ready http={_address(config.server.http_listen, http_port)}"
         await run_executor(config, stop, lambda: print(ready, flush=True))
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
-    registry = CollectorRegistry()
+    registry = make_registry()
     async with AsyncExitStack() as stack:
         api = await compose(config, registry, stack)
-        methods = wrap(api.methods, RpcMetrics(registry))
-        rpc = await stack.enter_async_context(RpcServer(methods, listen=config.server.listen))
-        app = make_app(registry, lambda: not stop.is_set())
-        http_port = await stack.enter_async_context(serve_http(app, config.server.http_listen))
+        rpc = await stack.enter_async_context(_public_server(config, api, registry))
         grpc_address = _address(config.server.listen, rpc.port)
+        scheduler = await _scheduler_endpoint(config, api, registry, grpc_address, stack)
+        frontends = FrontendProcesses(
+            _frontend_config(config, grpc_address, scheduler), _further_frontends(config)
+        )
+
+        def why_not_ready() -> str | None:
+            return "draining" if stop.is_set() else frontends.why_not_ready()
+
+        app = make_app(ServerMetrics(registry, frontends.children).exposition, why_not_ready)
+        http_port = await stack.enter_async_context(serve_http(app, config.server.http_listen))
+        await stack.enter_async_context(frontends)
+        await frontends.first_ready()
         # The executor drains first: it needs the CAS for the outputs of what still runs.
-        async with _executor_if_wanted(config, grpc_address):
+        async with _executor_if_wanted(config, grpc_address, scheduler):
             http_address = _address(config.server.http_listen, http_port)
             print(f"ready grpc={grpc_address} http={http_address}", flush=True)
             await stop.wait()
             api.health.stop_serving()
-        await rpc.drain(config.server.drain_seconds)
+            frontends.stop_serving()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(frontends.drain())
+            group.create_task(rpc.drain(config.server.drain_seconds))
 
 
-def _executor_if_wanted(config: ServerConfig, endpoint: str) -> AbstractAsyncContextManager[None]:
+def _further_frontends(config: ServerConfig) -> int:
+    return config.server.processes - 1 if "frontend" in config.server.roles else 0
+
+
+def _public_server(config: ServerConfig, api: Api, registry: CollectorRegistry) -> RpcServer:
+    shares_port = _further_frontends(config) > 0
+    if shares_port:
+        refuse_port_in_use(config.server.listen)
+    methods = wrap(api.methods, RpcMetrics(registry))
+    return RpcServer(methods, listen=config.server.listen, shares_port=shares_port)
+
+
+async def _scheduler_endpoint(
+    config: ServerConfig,
+    api: Api,
+    registry: CollectorRegistry,
+    grpc_address: str,
+    stack: AsyncExitStack,
+) -> str | None:
+    """Where the children of this process find their scheduler; None when there is none.
+
+    Behind a shared port it may be any frontend that answers, so the scheduler has one of its own.
+    What arrives there was counted by a frontend already, so it is counted under another name.
+    """
+    if "scheduler" not in config.server.roles:
+        return config.scheduler.endpoint
+    if _further_frontends(config) == 0:
+        return grpc_address
+    methods = wrap(api.scheduler_methods, RpcMetrics(registry, name="reapi_internal_rpc"))
+    server = await stack.enter_async_context(RpcServer(methods, listen=_INTERNAL_LISTEN))
+    return _address(_INTERNAL_LISTEN, server.port)
+
+
+def _frontend_config(
+    config: ServerConfig, grpc_address: str, scheduler: str | None
+) -> ServerConfig:
+    server = {"listen": grpc_address, "roles": ("frontend",)}
+    return config.model_copy(
+        update={
+            "server": config.server.model_copy(update=server),
+            "scheduler": config.scheduler.model_copy(update={"endpoint": scheduler}),
+        }
+    )
+
+
+def _executor_if_wanted(
+    config: ServerConfig, grpc_address: str, scheduler: str | None
+) -> AbstractAsyncContextManager[object]:
+    """The executor of this server: its blobs go through this server's port, if it serves them."""
     if "executor" not in config.server.roles:
         return nullcontext()
-    scheduler = config.scheduler.model_copy(update={"endpoint": endpoint})
-    return executor_child(config.model_copy(update={"scheduler": scheduler}))
+    frontend = config.executor.frontend_endpoint
+    if frontend is None and "frontend" in config.server.roles:
+        frontend = grpc_address
+    return executor_child(
+        config.model_copy(
+            update={
+                "scheduler": config.scheduler.model_copy(update={"endpoint": scheduler}),
+                "executor": config.executor.model_copy(update={"frontend_endpoint": frontend}),
+            }
+        )
+    )
 
 
 def _address(listen: str, port: int) -> str:

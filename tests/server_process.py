@@ -4,6 +4,7 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import IO, Self
@@ -15,9 +16,9 @@ STOP_DEADLINE_SECONDS = 30
 class ServerProcess:
     """`reapi-server serve` on free ports, with its state in `data_dir`, ready on entry.
 
-    Leaving the context sends SIGTERM and expects exit code 0; a server that was killed before is
-    only waited for. `grpc` and `http` are HOST:PORT as the ready line says them. The log is shown
-    when the context is left by an exception.
+    Leaving the context sends SIGTERM, unless `terminate` did, and expects exit code 0; a server
+    that was killed before is only waited for. `grpc` and `http` are HOST:PORT as the ready line
+    says them. The log is shown when the context is left by an exception.
     """
 
     def __init__(
@@ -33,15 +34,22 @@ class ServerProcess:
         self._environment = kept | (environment or {})
         self._log = data_dir.with_name(data_dir.name + ".log")
         self._was_killed = False
+        self._was_terminated = False
+        self._lines: list[str] = []
+        self._logged = threading.Condition()
         self.grpc = ""
         self.http = ""
 
     def __enter__(self) -> Self:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, env=self._environment
-            )
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment
+        )
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._logger = threading.Thread(
+            target=self._copy_log, args=(self._process.stderr,), daemon=True
+        )
+        self._logger.start()
         try:
             line = _first_line(self._process.stdout)
             words = line.split()
@@ -58,7 +66,7 @@ class ServerProcess:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if not self._was_killed:
+        if not (self._was_killed or self._was_terminated):
             self._process.terminate()
         exit_code = self._end()
         if kind is not None:
@@ -76,6 +84,24 @@ class ServerProcess:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Blocks until so many lines of the log, since the start, have had `text` in them."""
+        with self._logged:
+            assert self._logged.wait_for(
+                lambda: sum(text in line for line in self._lines) >= times, START_DEADLINE_SECONDS
+            ), f"the log does not say {text!r}"
+
+    def terminate(self) -> None:
+        """SIGTERM: the server begins to drain."""
+        self._was_terminated = True
+        self._process.terminate()
+
+    def terminate_again(self) -> int:
+        """A second SIGTERM while it drains; the exit code."""
+        self._was_killed = True
+        self._process.terminate()
+        return self._process.wait(STOP_DEADLINE_SECONDS)
+
     def kill(self) -> None:
         """SIGKILL: nothing can be saved any more."""
         self._was_killed = True
@@ -91,6 +117,15 @@ class ServerProcess:
         finally:
             assert self._process.stdout is not None
             self._process.stdout.close()
+            self._logger.join(STOP_DEADLINE_SECONDS)
+
+    def _copy_log(self, pipe: IO[bytes]) -> None:
+        with pipe, self._log.open("ab", buffering=0) as log:
+            for line in pipe:
+                log.write(line)
+                with self._logged:
+                    self._lines.append(line.decode(errors="replace"))
+                    self._logged.notify_all()
 
     def _show_log(self) -> None:
         sys.stderr.write(self._log.read_text(errors="replace"))

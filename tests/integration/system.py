@@ -120,17 +120,27 @@ class System:
 
     @asynccontextmanager
     async def worker(
-        self, worker_id: str = "worker-1", *, slots: int = 2, platform: Mapping[str, str] = PLATFORM
+        self,
+        worker_id: str = "worker-1",
+        *,
+        slots: int = 2,
+        platform: Mapping[str, str] = PLATFORM,
+        scheduler_address: str | None = None,
     ) -> AsyncIterator[asyncio.Task[None]]:
-        """A worker that has joined. Leaving the context drains it; cancel the task to kill it."""
+        """A worker that has joined. Leaving the context drains it; cancel the task to kill it.
+
+        Its blobs go through this server, also if its scheduler is at another address.
+        """
         executor = ExecutorSection(
             worker_id=worker_id,
             slots=slots,
             platform=dict(platform),
             cache_dir=self.folder / worker_id,
             cache_max_size_bytes=1 << 30,
+            frontend_endpoint=self.address,
         )
-        scheduler = self.config.scheduler.model_copy(update={"endpoint": self.address})
+        endpoint = scheduler_address or self.address
+        scheduler = self.config.scheduler.model_copy(update={"endpoint": endpoint})
         config = self.config.model_copy(update={"executor": executor, "scheduler": scheduler})
         stop, joined = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(run_executor(config, stop, joined.set))

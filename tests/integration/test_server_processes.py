@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from google.longrunning.operations_pb2 import Operation
 
 from reapi.clients import Client
@@ -177,6 +178,23 @@ def test_a_data_directory_in_use_is_refused(open_path: Path) -> None:
         second = _serve(open_path / "data", "--listen", "127.0.0.1:0")
     assert second.returncode == 1
     assert str(open_path / "data") in second.stderr.strip().splitlines()[-1]
+
+
+def test_a_scheduler_apart_from_its_frontend_is_refused(open_path: Path) -> None:
+    result = _serve(open_path / "data", "--role", "scheduler")
+    assert result.returncode == 1
+    assert "--role scheduler needs --role frontend" in result.stderr
+    assert not (open_path / "data").exists()
+
+
+def test_a_frontend_apart_from_its_scheduler_is_refused(
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REAPI_SCHEDULER__ENDPOINT", "build-server:8980")
+    result = _serve(open_path / "data", "--role", "frontend")
+    assert result.returncode == 1
+    assert "--role frontend cannot serve the scheduler at build-server:8980" in result.stderr
+    assert not (open_path / "data").exists()
 
 
 def test_a_mistake_in_the_settings_is_named_before_anything_opens(open_path: Path) -> None:

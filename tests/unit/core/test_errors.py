@@ -10,6 +10,7 @@ from reapi.core.errors import (
     FailedPrecondition,
     InvalidArgument,
     ReapiError,
+    Relayed,
     ResourceExhausted,
     Unavailable,
     Unknown,
@@ -22,7 +23,7 @@ CLASSES = [
     for each in vars(errors).values()
     if isinstance(each, type)
     and issubclass(each, ReapiError)
-    and each not in (ReapiError, BlobsMissing)
+    and each not in (ReapiError, BlobsMissing, Relayed)
     and not each.__name__.startswith("_")
 ]
 
@@ -32,6 +33,14 @@ def test_errors_come_back_as_they_went(error_class: type[ReapiError]) -> None:
     error = error_of(status_of(error_class("the message")))
     assert type(error) is error_class
     assert error.message == str(error) == "the message"
+
+
+def test_what_another_server_answered_is_told_on_unchanged() -> None:
+    status = status_of(BlobsMissing(["blobs/a/1"]))
+    status.details[0].value += b"and a field that is not known here"
+    relayed = Relayed(status)
+    assert status_of(relayed) == status
+    assert (relayed.code, str(relayed)) == (status.code, status.message)
 
 
 def test_every_code_has_a_class() -> None:

@@ -18,7 +18,7 @@ from reapi.core.interfaces import Call
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.reflection import ReflectionService
 from reapi.core.request_metadata import REQUEST_METADATA_KEY, request_metadata
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import RpcServer, bind, refuse_port_in_use
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import RequestMetadata
 from reapi.protos.google.bytestream import bytestream_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import (
@@ -193,6 +193,38 @@ async def test_a_port_in_use_is_said_plainly(served: Served) -> None:
     async with RpcServer([], listen="127.0.0.1:0") as server:
         with pytest.raises(Unavailable, match="in use"):
             await RpcServer([], listen=f"127.0.0.1:{server.port}").__aenter__()
+
+
+async def test_servers_that_share_a_port_listen_together() -> None:
+    async with (
+        RpcServer([], listen="127.0.0.1:0", shares_port=True) as first,
+        RpcServer([], listen=f"127.0.0.1:{first.port}", shares_port=True) as second,
+    ):
+        assert second.port == first.port
+
+
+@pytest.mark.parametrize("shares_port", [False, True])
+async def test_a_port_in_use_is_refused_before_it_is_shared(shares_port: bool) -> None:
+    async with RpcServer([], listen="127.0.0.1:0", shares_port=shares_port) as server:
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}: is the port in use"):
+            refuse_port_in_use(f"127.0.0.1:{server.port}")
+    refuse_port_in_use(f"127.0.0.1:{server.port}")
+
+
+async def test_a_service_that_is_away_is_told_of_and_the_server_is_not() -> None:
+    states = health_pb2.HealthCheckResponse
+    health = HealthService(frozenset({"there", "away"}))
+    call: Any = None  # health asks nothing of it
+    watch = health.watch(health_pb2.HealthCheckRequest(service="away"), call)
+    assert (await anext(watch)).status == states.SERVING
+    for is_available, expected in ((False, states.NOT_SERVING), (True, states.SERVING)):
+        change = asyncio.ensure_future(anext(watch))
+        health.set_available(frozenset({"away"}), is_available)
+        assert (await change).status == expected
+        for service in ("", "there"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            assert (await health.check(request, call)).status == states.SERVING
+    await watch.aclose()
 
 
 async def test_health_answers_for_the_server_and_its_services() -> None:

@@ -1,0 +1,37 @@
+"""Which roles one process may combine, and what each needs to do its part."""
+
+from reapi.core.errors import InvalidArgument
+
+from .config import ServerConfig
+
+
+def check_roles(config: ServerConfig, *, is_storage_shared: bool) -> None:
+    """Raises InvalidArgument, which says what is missing, before anything opens.
+
+    A storage is shared when processes of other machines see the same blobs and results.
+    """
+    roles = set(config.server.roles)
+    if not roles:
+        raise InvalidArgument("server.roles is empty: name a role, or leave the key out")
+    if "scheduler" in roles and "frontend" not in roles and not is_storage_shared:
+        raise InvalidArgument(
+            "--role scheduler needs --role frontend in the same process: "
+            "they share the embedded database"
+        )
+    has_remote_scheduler = "scheduler" not in roles and config.scheduler.endpoint is not None
+    if "frontend" in roles and has_remote_scheduler and not is_storage_shared:
+        raise InvalidArgument(
+            f"--role frontend cannot serve the scheduler at {config.scheduler.endpoint}, which "
+            "would not see its blobs: the embedded database belongs to one server. "
+            "Leave out scheduler.endpoint, or add --role scheduler"
+        )
+    if roles == {"frontend", "executor"} and not has_remote_scheduler:
+        raise InvalidArgument(
+            "--role executor with --role frontend needs a scheduler: "
+            "set scheduler.endpoint, or add --role scheduler"
+        )
+    if roles == {"scheduler", "executor"} and config.executor.frontend_endpoint is None:
+        raise InvalidArgument(
+            "--role executor with --role scheduler needs a frontend for its blobs: "
+            "set executor.frontend_endpoint, or add --role frontend"
+        )
