@@ -11,8 +11,10 @@ from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchReadBlobsRequest,
     BatchReadBlobsResponse,
+    Compressor,
 )
 
+from .batch_compression import compressed_where_smaller
 from .capabilities_service import MAX_BATCH_TOTAL_SIZE_BYTES
 from .digest_fields import are_well_formed, digest_of_field, split_request
 from .wire import length_delimited, varint
@@ -24,11 +26,16 @@ _RESPONSES_TAG = b"\x0a"
 _DIGEST_TAG = b"\x0a"
 _DATA_TAG = b"\x12"
 _STATUS_OK = b"\x1a\x00"
+_STATUS_OK_ZSTD = b"\x1a\x00\x20\x01"
+"""And compressor: ZSTD."""
 _STATUS_FIELD = BatchReadBlobsResponse.Response.STATUS_FIELD_NUMBER
 
 
 class BatchReader:
-    """Reads small blobs, each distinct one once with its status (CAS9 to CAS12)."""
+    """Reads small blobs, each distinct one once with its status (CAS9 to CAS12).
+
+    Compressed only for clients that accept it, and only where it saves bytes (CAS10).
+    """
 
     def __init__(self, blobs: BlobStore, instance_names: frozenset[str]) -> None:
         self._blobs = blobs
@@ -41,16 +48,20 @@ class BatchReader:
             instance_name, fields = plain
             # The digest with its length, as a response holds it too.
             messages = {digest_of_field(field): field[1:] for field in fields}
+            is_zstd_accepted = False
         else:
-            instance_name, messages = _parse(request)
+            instance_name, messages, is_zstd_accepted = _parse(request)
         check_instance_name(instance_name, self._instance_names)
         _check_total(messages)
         found = await self._blobs.read_many(list(messages))
+        frames = await compressed_where_smaller(found) if is_zstd_accepted else {}
         parts: list[bytes] = []
         for digest, message in messages.items():
             data = found.get(digest)
             if data is None:
                 parts += _absent(digest, message)
+            elif is_zstd_accepted and digest in frames:
+                parts += _compressed(frames[digest], message)
             else:
                 length = varint(len(data))
                 size = 4 + len(message) + len(length) + len(data)
@@ -59,16 +70,16 @@ class BatchReader:
         return b"".join(parts)
 
 
-def _parse(request: bytes) -> tuple[str, dict[Digest, bytes]]:
+def _parse(request: bytes) -> tuple[str, dict[Digest, bytes], bool]:
+    """Instance name, digests as in a plain request, and whether ZSTD may be answered."""
     try:
         message = BatchReadBlobsRequest.FromString(request)
     except DecodeError as error:
         raise InvalidArgument("the request is not a BatchReadBlobsRequest") from error
     digests = parse_digests(message.digests, message.digest_function)
     serialized = {digest: digest.to_message().SerializeToString() for digest in digests}
-    return message.instance_name, {
-        digest: varint(len(each)) + each for digest, each in serialized.items()
-    }
+    messages = {digest: varint(len(each)) + each for digest, each in serialized.items()}
+    return message.instance_name, messages, Compressor.ZSTD in message.acceptable_compressors
 
 
 def _check_total(digests: Iterable[Digest]) -> None:
@@ -78,6 +89,13 @@ def _check_total(digests: Iterable[Digest]) -> None:
             f"{total} bytes asked for; max_batch_total_size_bytes is "
             f"{MAX_BATCH_TOTAL_SIZE_BYTES}: read large blobs by ByteStream"
         )
+
+
+def _compressed(frame: bytes, message: bytes) -> tuple[bytes, ...]:
+    length = varint(len(frame))
+    size = 2 + len(message) + len(length) + len(frame) + len(_STATUS_OK_ZSTD)
+    head = (_RESPONSES_TAG, varint(size), _DIGEST_TAG, message)
+    return *head, _DATA_TAG, length, frame, _STATUS_OK_ZSTD
 
 
 def _absent(digest: Digest, message: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:

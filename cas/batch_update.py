@@ -7,9 +7,9 @@ from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchUpdateBlobsRequest,
     BatchUpdateBlobsResponse,
-    Compressor,
 )
 
+from .batch_compression import BatchDecompressor
 from .wire import length_delimited
 
 _Response = BatchUpdateBlobsResponse.Response
@@ -34,13 +34,17 @@ class BatchUpdater:
         blobs: dict[Digest, bytes] = {}
         repeated: dict[int, tuple[Digest, bytes]] = {}
         digests: list[Digest | ReapiError] = []
+        decompressor = BatchDecompressor()
         for number, entry in enumerate(request.requests):
             try:
                 digest = _parse(entry, request.digest_function)
+                data = entry.data
+                compressor = entry.compressor
+                if compressor:  # any but IDENTITY, which is 0
+                    data = await decompressor.plain(data, compressor, digest)
             except InvalidArgument as error:
                 digests.append(error)
                 continue
-            data = entry.data
             digests.append(digest)
             if blobs.setdefault(digest, data) is not data:
                 repeated[number] = digest, data
@@ -63,8 +67,6 @@ class BatchUpdater:
 
 
 def _parse(entry: BatchUpdateBlobsRequest.Request, function_number: int) -> Digest:
-    if entry.compressor != Compressor.IDENTITY:
-        raise InvalidArgument(f"compressor {entry.compressor} is not served; see GetCapabilities")
     digest = entry.digest
     hash_text = digest.hash
     function: DigestFunction = parse_function(function_number, len(hash_text))

@@ -12,12 +12,12 @@ from reapi.core.errors import DataLoss, NotFound, ReapiError
 from .blob_memory import BlobMemory
 from .capacity import Capacity
 from .incoming import IncomingBlob, wrong_bytes
-from .objects.interface import ObjectStore
+from .objects.compressed import CompressedObjects
 from .objects.names import object_name
 from .presence import Presence
 from .quarantine import Quarantine
 from .state.interface import BlobIndex, Entry, NewObject
-from .verified_reader import DamagedObject, VerifiedReader
+from .verified_reader import DamagedObject, VerifiedReader, is_frame
 
 _DIGESTS_PER_STEP = 1000
 """Other tasks get their turn after so many rows, which are some milliseconds."""
@@ -35,7 +35,7 @@ class IndexedBlobStore:
         self,
         *,
         index: BlobIndex,
-        objects: ObjectStore,
+        objects: CompressedObjects,
         memory: BlobMemory,
         presence: Presence,
         capacity: Capacity,
@@ -157,12 +157,18 @@ class IndexedBlobStore:
         if offset < end:
             yield data[offset:end]
 
-    async def _read_object(
+    def _read_object(
         self, digest: Digest, entry: Entry, offset: int, end: int
     ) -> AsyncGenerator[bytes, None]:
+        return self._guarded(digest, entry, self._reader.read(digest, entry.suffix, offset, end))
+
+    async def _guarded(
+        self, digest: Digest, entry: Entry, source: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """What `source` reads of an object; a damaged one goes into quarantine."""
         has_begun = False
         try:
-            async with aclosing(self._reader.read(digest, entry.suffix, offset, end)) as chunks:
+            async with aclosing(source) as chunks:
                 async for chunk in chunks:
                     has_begun = True
                     yield chunk
@@ -171,6 +177,15 @@ class IndexedBlobStore:
             if has_begun:
                 raise DataLoss(f"the stored bytes of {digest} are damaged") from error
             raise _absent(digest) from error
+
+    async def read_zstd(self, digest: Digest) -> AsyncIterator[bytes] | None:
+        """See CompressedSource."""
+        if digest.size_bytes <= self._inline_max_bytes:
+            return None
+        entry = (await self._find_entries([digest])).get(digest)
+        if entry is None or entry.inline_id is not None or not is_frame(entry.suffix):
+            return None
+        return self._guarded(digest, entry, self._reader.read_frame(digest, entry.suffix))
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, ReapiError]:
         """See BlobStore. All small ones share one commit."""

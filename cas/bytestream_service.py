@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from reapi.core.digest import Digest
 from reapi.core.errors import InvalidArgument, OutOfRange
 from reapi.core.instance_names import check_instance_name
 from reapi.core.interfaces import BlobStore, Call
@@ -18,18 +19,29 @@ from reapi.protos.google.bytestream.bytestream_pb2 import (
 from .upload import Uploads, UploadStream
 from .wire import length_delimited
 from .write_chunk import WriteChunk, parse_write_request
+from .zstd_stream import CompressedSource, ZstdUpload, zstd_chunks
 
 _SERVICE = bytestream_pb2.DESCRIPTOR.services_by_name["ByteStream"]
 _DATA_FIELD = bytestream_pb2.ReadResponse.DATA_FIELD_NUMBER
+
+_EXISTS_COMPRESSED = -1
+"""The committed_size of a compressed upload that was not needed (BS17)."""
 
 
 class ByteStreamService:
     """Reads from the store, and writes through resumable uploads."""
 
-    def __init__(self, blobs: BlobStore, uploads: Uploads, instance_names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        uploads: Uploads,
+        instance_names: frozenset[str],
+        compressed: CompressedSource | None = None,
+    ) -> None:
         self._blobs = blobs
         self._uploads = uploads
         self._instance_names = instance_names
+        self._compressed = compressed
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -44,42 +56,63 @@ class ByteStreamService:
         )
 
     async def read(self, request: ReadRequest, call: Call) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS11)."""
-        instance_name, digest = parse_read_name(request.resource_name)
+        """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS8, BS11)."""
+        instance_name, digest, compressor = parse_read_name(request.resource_name)
         check_instance_name(instance_name, self._instance_names)
         if not 0 <= request.read_offset <= digest.size_bytes:
             raise OutOfRange(f"read_offset {request.read_offset} of {digest.size_bytes} bytes")
         if request.read_limit < 0:
             raise InvalidArgument(f"read_limit {request.read_limit} is negative")
-        chunks = self._blobs.read(
-            digest, offset=request.read_offset, limit=request.read_limit or None
-        )
+        if compressor:
+            if request.read_limit:
+                raise InvalidArgument("read_limit is not possible in a compressed blob")
+            chunks = await self._read_zstd(digest, request.read_offset)
+        else:
+            chunks = self._blobs.read(
+                digest, offset=request.read_offset, limit=request.read_limit or None
+            )
         async for chunk in chunks:
             # A ReadResponse, with one copy of the bytes instead of three.
             yield length_delimited(_DATA_FIELD, chunk)
 
+    async def _read_zstd(self, digest: Digest, offset: int) -> AsyncIterator[bytes]:
+        if self._compressed is not None and offset == 0:
+            stored = await self._compressed.read_zstd(digest)
+            if stored is not None:
+                return stored
+        return zstd_chunks(self._blobs.read(digest, offset=offset), digest.size_bytes - offset)
+
     async def write(self, messages: AsyncIterator[bytes], call: Call) -> WriteResponse:
-        """Begins or continues an upload, which ends with the first finish_write (BS12 to BS20)."""
+        """Begins or continues an upload, which ends with the first finish_write (BS12 to BS20).
+
+        A whole upload answers how many bytes came, compressed ones if they were (Q-CSIZE).
+        """
         message = await anext(messages, None)
         if message is None:
             raise InvalidArgument("a write needs at least one request")
         first = parse_write_request(message)
-        instance_name, _, digest = parse_write_name(first.resource_name)
+        instance_name, _, digest, compressor = parse_write_name(first.resource_name)
         check_instance_name(instance_name, self._instance_names)
+        exists = WriteResponse(
+            committed_size=_EXISTS_COMPRESSED if compressor else digest.size_bytes
+        )
         if not await self._blobs.find_missing([digest]):
-            return WriteResponse(committed_size=digest.size_bytes)
+            return exists
         async with self._uploads.stream(first.resource_name, digest) as upload:
-            if await _receive(first, messages, upload):
-                await upload.complete()
-            elif upload.is_over:
-                return WriteResponse(committed_size=digest.size_bytes)
+            taker = ZstdUpload(upload, digest) if compressor else upload
+            end = await _receive(first, messages, taker, upload.received_bytes)
+            if end is not None:
+                await taker.complete()
+                return WriteResponse(committed_size=end)
+            if upload.is_over:
+                return exists
             return WriteResponse(committed_size=upload.received_bytes)
 
     async def query_write_status(
         self, request: QueryWriteStatusRequest, call: Call
     ) -> QueryWriteStatusResponse:
         """Where an upload goes on; 0 when nothing is known of it (BS21, BS22)."""
-        instance_name, _, digest = parse_write_name(request.resource_name)
+        instance_name, _, digest, _ = parse_write_name(request.resource_name)
         check_instance_name(instance_name, self._instance_names)
         if not await self._blobs.find_missing([digest]):
             return QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
@@ -87,23 +120,31 @@ class ByteStreamService:
         return QueryWriteStatusResponse(committed_size=received)
 
 
-async def _receive(first: WriteChunk, messages: AsyncIterator[bytes], upload: UploadStream) -> bool:
-    """Takes all data of one stream; says whether the client finished the blob."""
+async def _receive(
+    first: WriteChunk,
+    messages: AsyncIterator[bytes],
+    upload: UploadStream | ZstdUpload,
+    offset: int,
+) -> int | None:
+    """Takes all data of one stream, which begins at `offset`.
+
+    Returns the offset behind it if the client finished the blob. It counts the bytes on the wire,
+    from an `offset` of plain bytes on (BS13).
+    """
     request = first
     while True:
         if request.resource_name not in ("", first.resource_name):
             raise InvalidArgument("resource_name changed within the stream")
-        if request.write_offset != upload.received_bytes:
-            raise InvalidArgument(
-                f"write_offset {request.write_offset}, but {upload.received_bytes} bytes are here"
-            )
+        if request.write_offset != offset:
+            raise InvalidArgument(f"write_offset {request.write_offset} instead of {offset}")
         if not await upload.append(request.data):
-            return False
+            return None
+        offset += len(request.data)
         if request.finish_write:
             if await anext(messages, None) is not None:
                 raise InvalidArgument("a request after finish_write")
-            return True
+            return offset
         message = await anext(messages, None)
         if message is None:
-            return False
+            return None
         request = parse_write_request(message)

@@ -1,5 +1,6 @@
 """GetCapabilities: says what works here, and nothing else (conformance 1.2)."""
 
+from reapi.core.compression import COMPRESSORS
 from reapi.core.digest import DIGEST_FUNCTIONS
 from reapi.core.instance_names import check_instance_name
 from reapi.core.interfaces import Call
@@ -50,6 +51,7 @@ class CapabilitiesService:
 
 def _capabilities(has_execution: bool) -> re_pb2.ServerCapabilities:
     functions = [function.name for function in DIGEST_FUNCTIONS]
+    compressors = list(COMPRESSORS.values())
     capabilities = re_pb2.ServerCapabilities(
         cache_capabilities=re_pb2.CacheCapabilities(
             digest_functions=functions,
@@ -59,6 +61,8 @@ def _capabilities(has_execution: bool) -> re_pb2.ServerCapabilities:
             cache_priority_capabilities=_ALL_PRIORITIES,
             max_batch_total_size_bytes=MAX_BATCH_TOTAL_SIZE_BYTES,
             symlink_absolute_path_strategy=re_pb2.SymlinkAbsolutePathStrategy.ALLOWED,
+            supported_compressors=compressors,
+            supported_batch_update_compressors=compressors,
         ),
         low_api_version=SemVer(major=2, minor=0),
         high_api_version=SemVer(major=2, minor=12),

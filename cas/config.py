@@ -35,6 +35,9 @@ class StorageConfig:
     survives_power_loss: bool = False
     """Whether what is acknowledged is synced to the disk before."""
 
+    compresses: bool = False
+    """Whether large blobs are compressed at rest, where that saves."""
+
     memory_bytes: int = 64 << 20
     """Of small blobs that are kept in memory."""
 

@@ -25,6 +25,7 @@ from .config import StorageConfig
 from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
 from .metrics import StorageMetrics
+from .objects.compressed import CompressedObjects
 from .objects.disk import DiskObjects
 from .objects.interface import ObjectStore
 from .presence import Presence
@@ -95,7 +96,8 @@ async def open_storage(
         if member == 0:
             shutil.rmtree(data_dir / "incoming", ignore_errors=True)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "storage"))
-        objects = DiskObjects(data_dir, threads, survives_power_loss=config.survives_power_loss)
+        disk = DiskObjects(data_dir, threads, survives_power_loss=config.survives_power_loss)
+        objects = CompressedObjects(disk, threads, compresses=config.compresses)
         presence = Presence(now, config.retention_seconds, state.index.losses)
         metrics = StorageMetrics(registry)
         memory = BlobMemory(config.memory_bytes)
@@ -110,7 +112,7 @@ async def open_storage(
         recovery = None
         if member == 0 and recovers:
             recovery = await stack.enter_async_context(_recovering(state, objects, evictor))
-        capacity = _capacity(config, state, objects, evictor, metrics)
+        capacity = _capacity(config, state, disk, evictor, metrics)
         stack.push_async_callback(capacity.aclose)
         quarantine = Quarantine(index=state.index, objects=objects, memory=memory, metrics=metrics)
         blobs = IndexedBlobStore(
@@ -141,7 +143,7 @@ def services(
     return [
         *CapabilitiesService(instance_names, has_execution=has_execution).methods(),
         *CasService(blobs, finder, instance_names, storage.chunk_records).methods(),
-        *ByteStreamService(blobs, storage.uploads, instance_names).methods(),
+        *ByteStreamService(blobs, storage.uploads, instance_names, blobs).methods(),
         *ActionCacheService(storage.action_cache, blobs, instance_names).methods(),
     ]
 
@@ -149,7 +151,7 @@ def services(
 def _capacity(
     config: StorageConfig,
     state: SqliteState,
-    objects: DiskObjects,
+    disk: DiskObjects,
     evictor: Evictor,
     metrics: StorageMetrics,
 ) -> Capacity:
@@ -160,7 +162,7 @@ def _capacity(
         low_watermark=config.low_watermark,
         index=state.index,
         result_bytes=state.results.total_bytes,
-        free_bytes=objects.free_bytes,
+        free_bytes=disk.free_bytes,
         evictor=evictor,
         reservations=state.shared,
         metrics=metrics,
@@ -169,7 +171,7 @@ def _capacity(
 
 @asynccontextmanager
 async def _recovering(
-    state: SqliteState, objects: DiskObjects, evictor: Evictor
+    state: SqliteState, objects: ObjectStore, evictor: Evictor
 ) -> AsyncIterator[asyncio.Task[None]]:
     was_clean = await state.index.begin_run()
     recovery = Recovery(state, objects, evictor, is_sweep_due=not was_clean)

@@ -6,10 +6,16 @@ from contextlib import aclosing
 
 from reapi.core.digest import Digest
 
-from .objects.interface import NoObject, ObjectReader, ObjectStore
+from .objects.compressed import ENDING, CompressedObjects
+from .objects.interface import NoObject, ObjectReader
 from .objects.names import object_name
 
 _VERIFIED_OBJECTS = 50_000
+
+
+def is_frame(suffix: str) -> bool:
+    """Whether an object with this suffix is a zstd frame."""
+    return suffix.endswith(ENDING)
 
 
 class DamagedObject(Exception):
@@ -19,7 +25,7 @@ class DamagedObject(Exception):
 class VerifiedReader:
     """Chunks of objects. One with the stamp of a verified one is not hashed again."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: CompressedObjects) -> None:
         self._objects = objects
         self._verified: OrderedDict[str, Hashable] = OrderedDict()
 
@@ -51,6 +57,32 @@ class VerifiedReader:
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
+
+    async def read_frame(self, digest: Digest, suffix: str) -> AsyncGenerator[bytes, None]:
+        """The blob in the zstd frame in which it is stored; DamagedObject comes before its end.
+
+        `is_frame` must be true of the suffix.
+        """
+        name = object_name(digest, suffix)
+        try:
+            reader = await self._objects.open_compressed(name)
+        except NoObject as error:
+            raise DamagedObject(name) from error
+        assert reader is not None
+        stamp = reader.stamp
+        hasher = None if self._verified.get(name) == stamp else digest.function.new()
+        held = b""
+        async with aclosing(reader.chunks(hasher)) as chunks:
+            async for chunk in chunks:
+                if held:
+                    yield held
+                held = chunk
+        if hasher is not None:
+            if hasher.hexdigest() != digest.hash:
+                raise DamagedObject(name)
+            if reader.stamp == stamp:
+                self.trust(name, stamp)
+        yield held
 
     async def _open(self, name: str, offset: int, end: int) -> ObjectReader:
         try:

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Compressor
+
+from .compression import COMPRESSORS
 from .digest import DIGEST_FUNCTIONS, Digest, make_digest, parse_function
 from .errors import InvalidArgument
 
@@ -21,54 +24,73 @@ RESERVED_SEGMENTS = frozenset(
 )
 """Words that no segment of an instance name may be (G7)."""
 
+_SEGMENTS = {number: segment for segment, number in COMPRESSORS.items()}
 _FUNCTIONS_BY_SEGMENT = {function.name.lower(): function for function in DIGEST_FUNCTIONS}
 
 
 class ReadName(NamedTuple):
-    """`[instance/]blobs/[function/]hash/size`"""
+    """`[instance/]blobs/[function/]hash/size`, or `compressed-blobs/compressor/` for `blobs/`.
+
+    The digest is that of the uncompressed data.
+    """
 
     instance_name: str
     digest: Digest
+    compressor: Compressor.Value = Compressor.IDENTITY
 
 
 class WriteName(NamedTuple):
-    """`[instance/]uploads/uuid/blobs/[function/]hash/size[/anything]`"""
+    """`[instance/]uploads/uuid/blobs/[function/]hash/size[/anything]`, or compressed as ReadName"""
 
     instance_name: str
     upload_id: str
     digest: Digest
+    compressor: Compressor.Value = Compressor.IDENTITY
 
 
-def read_name(instance_name: str, digest: Digest) -> str:
+def read_name(
+    instance_name: str, digest: Digest, compressor: Compressor.Value = Compressor.IDENTITY
+) -> str:
     """The name under which `digest` is read."""
     prefix = f"{instance_name}/" if instance_name else ""
-    return prefix + digest.subject
+    return prefix + _blob(digest, compressor)
 
 
-def write_name(instance_name: str, upload_id: str, digest: Digest) -> str:
+def write_name(
+    instance_name: str,
+    upload_id: str,
+    digest: Digest,
+    compressor: Compressor.Value = Compressor.IDENTITY,
+) -> str:
     """The name under which `digest` is written by the upload `upload_id`."""
     prefix = f"{instance_name}/" if instance_name else ""
-    return f"{prefix}uploads/{upload_id}/{digest.subject}"
+    return f"{prefix}uploads/{upload_id}/{_blob(digest, compressor)}"
+
+
+def _blob(digest: Digest, compressor: Compressor.Value) -> str:
+    if compressor == Compressor.IDENTITY:
+        return digest.subject
+    return f"compressed-blobs/{_SEGMENTS[compressor]}/{digest.subject.removeprefix('blobs/')}"
 
 
 def parse_read_name(name: str) -> ReadName:
-    """Raises InvalidArgument for all but the name of an uncompressed blob."""
+    """Raises InvalidArgument for all but the name of a blob in a form that is served."""
     instance_name, rest = _split_instance(name)
-    if rest[0] != "blobs":
-        raise _malformed(name)
-    digest, trailing = _parse_blob(name, rest)
+    compressor, blob = _split_compressor(name, rest)
+    digest, trailing = _parse_blob(name, blob)
     if trailing:
         raise _malformed(name)
-    return ReadName(instance_name, digest)
+    return ReadName(instance_name, digest, compressor)
 
 
 def parse_write_name(name: str) -> WriteName:
-    """Raises InvalidArgument for all but the name of the upload of an uncompressed blob."""
+    """Raises InvalidArgument for all but the name of an upload in a form that is served."""
     instance_name, rest = _split_instance(name)
     if rest[0] != "uploads" or len(rest) < 3 or not rest[1]:
         raise _malformed(name)
-    digest, _ = _parse_blob(name, rest[2:])
-    return WriteName(instance_name, rest[1], digest)
+    compressor, blob = _split_compressor(name, rest[2:])
+    digest, _ = _parse_blob(name, blob)
+    return WriteName(instance_name, rest[1], digest, compressor)
 
 
 def _split_instance(name: str) -> tuple[str, list[str]]:
@@ -86,14 +108,22 @@ def _split_instance(name: str) -> tuple[str, list[str]]:
     raise _malformed(name)
 
 
-def _parse_blob(name: str, segments: list[str]) -> tuple[Digest, list[str]]:
-    """Reads `blobs/[function/]hash/size` and returns what stands behind it."""
-    if segments[0] == "compressed-blobs":
-        compressor = segments[1] if len(segments) > 1 else ""
-        raise InvalidArgument(f"compressor {compressor[:40]!r} is not served; see GetCapabilities")
-    if segments[0] != "blobs":
+def _split_compressor(name: str, segments: list[str]) -> tuple[Compressor.Value, list[str]]:
+    """Reads `blobs` or `compressed-blobs/compressor` and returns what stands behind it (BS4)."""
+    if segments[0] == "blobs":
+        return Compressor.IDENTITY, segments[1:]
+    if segments[0] != "compressed-blobs":
         raise _malformed(name)
-    rest = segments[1:]
+    segment = segments[1] if len(segments) > 1 else ""
+    compressor = COMPRESSORS.get(segment)
+    if compressor is None:
+        served = ", ".join(COMPRESSORS)
+        raise InvalidArgument(f"compressor {segment[:40]!r} is not served; it serves {served}")
+    return compressor, segments[2:]
+
+
+def _parse_blob(name: str, rest: list[str]) -> tuple[Digest, list[str]]:
+    """Reads `[function/]hash/size` and returns what stands behind it."""
     function = _FUNCTIONS_BY_SEGMENT.get(rest[0]) if rest else None
     if function is not None:
         rest = rest[1:]
@@ -108,5 +138,6 @@ def _malformed(name: str) -> InvalidArgument:
     shown = name if len(name) <= 200 else name[:200] + "…"
     return InvalidArgument(
         f"malformed resource name {shown!r}: expected [INSTANCE/]blobs/HASH/SIZE to read "
-        "or [INSTANCE/]uploads/UUID/blobs/HASH/SIZE to write"
+        "or [INSTANCE/]uploads/UUID/blobs/HASH/SIZE to write; "
+        "or compressed-blobs/COMPRESSOR/ in place of blobs/"
     )

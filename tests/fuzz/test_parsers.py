@@ -22,7 +22,10 @@ from reapi.core.resource_name import (
     read_name,
     write_name,
 )
-from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Directory
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    Compressor,
+    Directory,
+)
 
 DIGEST = digest_of(b"x")
 
@@ -40,11 +43,19 @@ odd_segments = st.one_of(
 odd_names = st.one_of(st.text(max_size=100), st.lists(odd_segments, max_size=8).map("/".join))
 
 
-@given(instance_names, digests, st.text(min_size=1, max_size=40).filter(lambda t: "/" not in t))
-def test_resource_names_round_trip(instance_name: str, digest: Digest, upload_id: str) -> None:
-    assert parse_read_name(read_name(instance_name, digest)) == (instance_name, digest)
-    name = write_name(instance_name, upload_id, digest)
-    assert parse_write_name(name) == (instance_name, upload_id, digest)
+@given(
+    instance_names,
+    digests,
+    st.text(min_size=1, max_size=40).filter(lambda t: "/" not in t),
+    st.sampled_from([Compressor.IDENTITY, Compressor.ZSTD]),
+)
+def test_resource_names_round_trip(
+    instance_name: str, digest: Digest, upload_id: str, compressor: int
+) -> None:
+    name = read_name(instance_name, digest, compressor)
+    assert parse_read_name(name) == (instance_name, digest, compressor)
+    name = write_name(instance_name, upload_id, digest, compressor)
+    assert parse_write_name(name) == (instance_name, upload_id, digest, compressor)
 
 
 @given(odd_names)

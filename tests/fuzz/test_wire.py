@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from reapi.cas.batch_read import BatchReader
 from reapi.cas.wire import length_delimited, read_varint, varint
 from reapi.cas.write_chunk import WriteChunk, parse_write_request
+from reapi.core.compression import decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchReadBlobsRequest,
     BatchReadBlobsResponse,
+    Compressor,
 )
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadResponse, WriteRequest
 from tests.fakes.memory_store import MemoryBlobStore
@@ -104,4 +106,8 @@ def test_batch_read_replies_are_read_by_the_library(
     for digest, each in zip(distinct, response.responses, strict=True):
         assert each.HasField("status")
         assert (each.status.code == 0) == (digest in BLOBS)
-        assert each.data == BLOBS.get(digest, b"")
+        data = each.data
+        if each.compressor == Compressor.ZSTD:
+            assert with_compressors
+            data = decompress_blob(data, digest.size_bytes)
+        assert data == BLOBS.get(digest, b"")

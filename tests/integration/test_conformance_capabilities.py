@@ -239,12 +239,18 @@ class TestCapabilities:
     ) -> None:
         assert capabilities.cache_capabilities.max_cas_blob_size_bytes == 0
 
-    async def test_CAP9_CAP12_nothing_is_promised_that_is_not_there(
-        self, capabilities: re_pb2.ServerCapabilities, client: RawClient
+    async def test_CAP9_Q_SISO4_zstd_is_all_that_is_listed(
+        self, capabilities: re_pb2.ServerCapabilities
+    ) -> None:
+        """That it works, as Q-BUCK2 asks, is shown in test_conformance_zstd.py."""
+        cache = capabilities.cache_capabilities
+        assert list(cache.supported_compressors) == [re_pb2.Compressor.ZSTD]
+        assert list(cache.supported_batch_update_compressors) == [re_pb2.Compressor.ZSTD]
+
+    async def test_CAP12_nothing_is_promised_that_is_not_there(
+        self, capabilities: re_pb2.ServerCapabilities
     ) -> None:
         cache = capabilities.cache_capabilities
-        assert not cache.supported_compressors
-        assert not cache.supported_batch_update_compressors
         assert not cache.HasField("rep_max_cdc_params")
 
     async def test_CAP10_absolute_symlinks_are_allowed(
