@@ -1,9 +1,9 @@
 """The ActionCache service (conformance 1.6)."""
 
-from reapi.core.digest import Digest, parse_digest, parse_function
+from reapi.core.digest import Digest, parse_digest
 from reapi.core.errors import InvalidArgument
 from reapi.core.inlining import with_inlined_outputs
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import ActionCache, BlobStore, Call
 from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -15,12 +15,10 @@ _SERVICE = re_pb2.DESCRIPTOR.services_by_name["ActionCache"]
 class ActionCacheService:
     """Results for clients. Neither Action nor Command has to be stored for an update (AC6)."""
 
-    def __init__(
-        self, results: ActionCache, blobs: BlobStore, instance_names: frozenset[str]
-    ) -> None:
+    def __init__(self, results: ActionCache, blobs: BlobStore, instances: Instances) -> None:
         self._results = results
         self._blobs = blobs
-        self._instance_names = instance_names
+        self._instances = instances
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -36,8 +34,7 @@ class ActionCacheService:
         self, request: re_pb2.GetActionResultRequest, call: Call
     ) -> ActionResult:
         """A complete result, or NotFound, which means a miss and nothing else (AC1, AC2)."""
-        check_instance_name(request.instance_name, self._instance_names)
-        digest = _action_digest(request.action_digest, request.digest_function)
+        digest = self._action_digest(request)
         result = await self._results.get(request.instance_name, digest)
         if request.inline_stdout or request.inline_stderr or request.inline_output_files:
             return await with_inlined_outputs(
@@ -54,12 +51,16 @@ class ActionCacheService:
         self, request: re_pb2.UpdateActionResultRequest, call: Call
     ) -> ActionResult:
         """Stores a result whose blobs are all present (AC6 to AC8)."""
-        check_instance_name(request.instance_name, self._instance_names)
-        digest = _action_digest(request.action_digest, request.digest_function)
+        digest = self._action_digest(request)
         if not request.HasField("action_result"):
             raise InvalidArgument("action_result is not set")
         return await self._results.put(request.instance_name, digest, request.action_result)
 
-
-def _action_digest(message: re_pb2.Digest, function_number: int) -> Digest:
-    return parse_digest(message, parse_function(function_number, len(message.hash)))
+    def _action_digest(
+        self, request: re_pb2.GetActionResultRequest | re_pb2.UpdateActionResultRequest
+    ) -> Digest:
+        message = request.action_digest
+        function = self._instances.parse_function(
+            request.instance_name, request.digest_function, len(message.hash)
+        )
+        return parse_digest(message, function)

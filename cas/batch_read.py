@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
-from reapi.core.digest import Digest, parse_digests
+from reapi.core.digest import Digest
 from reapi.core.errors import InvalidArgument, NotFound, status_of
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchReadBlobsRequest,
@@ -19,8 +19,7 @@ from .capabilities_service import MAX_BATCH_TOTAL_SIZE_BYTES
 from .digest_fields import are_well_formed, digest_of_field, split_request
 from .wire import length_delimited, varint
 
-_TRAILER = b"\x20\x01"
-"""digest_function: SHA256."""
+_FUNCTION_TAG = b"\x20"
 
 _RESPONSES_TAG = b"\x0a"
 _DIGEST_TAG = b"\x0a"
@@ -37,21 +36,20 @@ class BatchReader:
     Compressed only for clients that accept it, and only where it saves bytes (CAS10).
     """
 
-    def __init__(self, blobs: BlobStore, instance_names: frozenset[str]) -> None:
+    def __init__(self, blobs: BlobStore, instances: Instances) -> None:
         self._blobs = blobs
-        self._instance_names = instance_names
+        self._instances = instances
 
     async def read(self, request: bytes) -> bytes:
         """A serialized BatchReadBlobsResponse; InvalidArgument for a malformed request."""
-        plain = split_request(request, _TRAILER)
-        if plain is not None and are_well_formed(plain[1]):
-            instance_name, fields = plain
+        plain = split_request(request, _FUNCTION_TAG, self._instances)
+        if plain is not None and are_well_formed(*plain):
+            function, fields = plain
             # The digest with its length, as a response holds it too.
-            messages = {digest_of_field(field): field[1:] for field in fields}
+            messages = {digest_of_field(field, function): field[1:] for field in fields}
             is_zstd_accepted = False
         else:
-            instance_name, messages, is_zstd_accepted = _parse(request)
-        check_instance_name(instance_name, self._instance_names)
+            messages, is_zstd_accepted = self._parse(request)
         _check_total(messages)
         found = await self._blobs.read_many(list(messages))
         frames = await compressed_where_smaller(found) if is_zstd_accepted else {}
@@ -69,17 +67,18 @@ class BatchReader:
                 parts += (_DATA_TAG, length, data, _STATUS_OK)
         return b"".join(parts)
 
-
-def _parse(request: bytes) -> tuple[str, dict[Digest, bytes], bool]:
-    """Instance name, digests as in a plain request, and whether ZSTD may be answered."""
-    try:
-        message = BatchReadBlobsRequest.FromString(request)
-    except DecodeError as error:
-        raise InvalidArgument("the request is not a BatchReadBlobsRequest") from error
-    digests = parse_digests(message.digests, message.digest_function)
-    serialized = {digest: digest.to_message().SerializeToString() for digest in digests}
-    messages = {digest: varint(len(each)) + each for digest, each in serialized.items()}
-    return message.instance_name, messages, Compressor.ZSTD in message.acceptable_compressors
+    def _parse(self, request: bytes) -> tuple[dict[Digest, bytes], bool]:
+        """Digests as in a plain request, and whether ZSTD may be answered."""
+        try:
+            message = BatchReadBlobsRequest.FromString(request)
+        except DecodeError as error:
+            raise InvalidArgument("the request is not a BatchReadBlobsRequest") from error
+        digests = self._instances.parse_digests(
+            message.instance_name, message.digests, message.digest_function
+        )
+        serialized = {digest: digest.to_message().SerializeToString() for digest in digests}
+        messages = {digest: varint(len(each)) + each for digest, each in serialized.items()}
+        return messages, Compressor.ZSTD in message.acceptable_compressors
 
 
 def _check_total(digests: Iterable[Digest]) -> None:

@@ -1,8 +1,8 @@
 """BatchUpdateBlobs: many small blobs in one commit, each with a status of its own."""
 
-from reapi.core.digest import Digest, DigestFunction, make_digest, parse_function
+from reapi.core.digest import HASH_LENGTHS, Digest, DigestFunction, make_digest
 from reapi.core.errors import InvalidArgument, ReapiError, status_of
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchUpdateBlobsRequest,
@@ -23,21 +23,20 @@ class BatchUpdater:
     The sum of sizes is bounded by the transport's limit alone (CAS5).
     """
 
-    def __init__(self, blobs: BlobStore, instance_names: frozenset[str]) -> None:
+    def __init__(self, blobs: BlobStore, instances: Instances) -> None:
         self._blobs = blobs
-        self._instance_names = instance_names
+        self._instances = instances
 
     async def update(self, request: BatchUpdateBlobsRequest) -> bytes:
         """A serialized BatchUpdateBlobsResponse, with an entry for each of the request."""
-        check_instance_name(request.instance_name, self._instance_names)
-        parse_function(request.digest_function)
+        function = self._function(request)
         blobs: dict[Digest, bytes] = {}
         repeated: dict[int, tuple[Digest, bytes]] = {}
         digests: list[Digest | ReapiError] = []
         decompressor = BatchDecompressor()
         for number, entry in enumerate(request.requests):
             try:
-                digest = _parse(entry, request.digest_function)
+                digest = _parse(entry, function)
                 data = entry.data
                 compressor = entry.compressor
                 if compressor:  # any but IDENTITY, which is 0
@@ -61,16 +60,20 @@ class BatchUpdater:
                 parts.append(_response(entry, failures.get(digest_or_error)))
         return b"".join(parts)
 
+    def _function(self, request: BatchUpdateBlobsRequest) -> DigestFunction:
+        """One for all entries (D5): an entry of another one fails, and does not fail the others."""
+        lengths = (len(entry.digest.hash) for entry in request.requests)
+        first = next((length for length in lengths if length in HASH_LENGTHS), None)
+        return self._instances.parse_function(request.instance_name, request.digest_function, first)
+
     async def _update_again(self, digest: Digest, data: bytes) -> ReapiError | None:
         """Of entries with the same digest, each is judged by its own data."""
         return (await self._blobs.write_many({digest: data})).get(digest)
 
 
-def _parse(entry: BatchUpdateBlobsRequest.Request, function_number: int) -> Digest:
+def _parse(entry: BatchUpdateBlobsRequest.Request, function: DigestFunction) -> Digest:
     digest = entry.digest
-    hash_text = digest.hash
-    function: DigestFunction = parse_function(function_number, len(hash_text))
-    return make_digest(hash_text, digest.size_bytes, function)
+    return make_digest(digest.hash, digest.size_bytes, function)
 
 
 def _response(entry: BatchUpdateBlobsRequest.Request, failure: ReapiError | None) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from reapi.core.digest import Digest
 from reapi.core.errors import InvalidArgument, OutOfRange
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore, Call
 from reapi.core.resource_name import parse_read_name, parse_write_name
 from reapi.core.rpc import Method, bind
@@ -35,12 +35,12 @@ class ByteStreamService:
         self,
         blobs: BlobStore,
         uploads: Uploads,
-        instance_names: frozenset[str],
+        instances: Instances,
         compressed: CompressedSource | None = None,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
-        self._instance_names = instance_names
+        self._instances = instances
         self._compressed = compressed
 
     def methods(self) -> list[Method]:
@@ -57,8 +57,7 @@ class ByteStreamService:
 
     async def read(self, request: ReadRequest, call: Call) -> AsyncGenerator[bytes, None]:
         """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS8, BS11)."""
-        instance_name, digest, compressor = parse_read_name(request.resource_name)
-        check_instance_name(instance_name, self._instance_names)
+        _, digest, compressor = parse_read_name(request.resource_name, self._instances)
         if not 0 <= request.read_offset <= digest.size_bytes:
             raise OutOfRange(f"read_offset {request.read_offset} of {digest.size_bytes} bytes")
         if request.read_limit < 0:
@@ -91,8 +90,7 @@ class ByteStreamService:
         if message is None:
             raise InvalidArgument("a write needs at least one request")
         first = parse_write_request(message)
-        instance_name, _, digest, compressor = parse_write_name(first.resource_name)
-        check_instance_name(instance_name, self._instance_names)
+        _, _, digest, compressor = parse_write_name(first.resource_name, self._instances)
         exists = WriteResponse(
             committed_size=_EXISTS_COMPRESSED if compressor else digest.size_bytes
         )
@@ -112,8 +110,7 @@ class ByteStreamService:
         self, request: QueryWriteStatusRequest, call: Call
     ) -> QueryWriteStatusResponse:
         """Where an upload goes on; 0 when nothing is known of it (BS21, BS22)."""
-        instance_name, _, digest, _ = parse_write_name(request.resource_name)
-        check_instance_name(instance_name, self._instance_names)
+        _, _, digest, _ = parse_write_name(request.resource_name, self._instances)
         if not await self._blobs.find_missing([digest]):
             return QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
         received = self._uploads.received_bytes(request.resource_name)

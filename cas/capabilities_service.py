@@ -1,8 +1,10 @@
 """GetCapabilities: says what works here, and nothing else (conformance 1.2)."""
 
+from collections.abc import Sequence
+
 from reapi.core.compression import COMPRESSORS
-from reapi.core.digest import DIGEST_FUNCTIONS
-from reapi.core.instance_names import check_instance_name
+from reapi.core.digest import DigestFunction
+from reapi.core.instances import Instances
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -31,13 +33,12 @@ _CHUNKING = re_pb2.CacheCapabilities(
 
 
 class CapabilitiesService:
-    """Answers for each instance alike. Execution is told of only when this endpoint has it."""
+    """Instances differ in their digest functions. Execution is told of only when it is here."""
 
-    def __init__(self, instance_names: frozenset[str], *, has_execution: bool) -> None:
-        self._instance_names = instance_names
-        capabilities = _capabilities(has_execution)
-        capabilities.cache_capabilities.MergeFrom(_CHUNKING)
-        self._reply = capabilities.SerializeToString()
+    def __init__(self, instances: Instances, *, has_execution: bool) -> None:
+        self._instances = instances
+        self._has_execution = has_execution
+        self._replies: dict[Sequence[DigestFunction], bytes] = {}
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -45,12 +46,19 @@ class CapabilitiesService:
 
     async def get_capabilities(self, request: re_pb2.GetCapabilitiesRequest, call: Call) -> bytes:
         """A serialized ServerCapabilities."""
-        check_instance_name(request.instance_name, self._instance_names)
-        return self._reply
+        functions = self._instances.functions(request.instance_name)
+        reply = self._replies.get(functions)
+        if reply is None:
+            message = _capabilities(functions, has_execution=self._has_execution)
+            message.cache_capabilities.MergeFrom(_CHUNKING)
+            reply = self._replies[functions] = message.SerializeToString()
+        return reply
 
 
-def _capabilities(has_execution: bool) -> re_pb2.ServerCapabilities:
-    functions = [function.name for function in DIGEST_FUNCTIONS]
+def _capabilities(
+    served: Sequence[DigestFunction], *, has_execution: bool
+) -> re_pb2.ServerCapabilities:
+    functions = [function.name for function in served]
     compressors = list(COMPRESSORS.values())
     capabilities = re_pb2.ServerCapabilities(
         cache_capabilities=re_pb2.CacheCapabilities(

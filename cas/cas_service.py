@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncGenerator
 
-from reapi.core.digest import parse_digest, parse_function
+from reapi.core.digest import parse_digest
 from reapi.core.errors import InvalidArgument
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore, Call
 from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -27,16 +27,16 @@ class CasService:
         self,
         blobs: BlobStore,
         finder: MissingBlobsFinder,
-        instance_names: frozenset[str],
+        instances: Instances,
         chunk_records: ChunkRecords,
     ) -> None:
         self._blobs = blobs
         self._finder = finder
-        self._updater = BatchUpdater(blobs, instance_names)
-        self._reader = BatchReader(blobs, instance_names)
-        self._instance_names = instance_names
-        self._splitter = BlobSplitter(blobs, chunk_records, instance_names)
-        self._splicer = BlobSplicer(blobs, chunk_records, instance_names)
+        self._updater = BatchUpdater(blobs, instances)
+        self._reader = BatchReader(blobs, instances)
+        self._instances = instances
+        self._splitter = BlobSplitter(blobs, chunk_records, instances)
+        self._splicer = BlobSplicer(blobs, chunk_records, instances)
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -81,10 +81,11 @@ class CasService:
         self, request: re_pb2.GetTreeRequest, call: Call
     ) -> AsyncGenerator[bytes, None]:
         """All directories of a tree, page by page in one stream (CAS13 to CAS15)."""
-        check_instance_name(request.instance_name, self._instance_names)
+        function = self._instances.parse_function(
+            request.instance_name, request.digest_function, len(request.root_digest.hash)
+        )
         if request.page_size < 0:
             raise InvalidArgument(f"page_size {request.page_size} is negative")
-        function = parse_function(request.digest_function, len(request.root_digest.hash))
         root = parse_digest(request.root_digest, function)
         pages = tree_pages(
             self._blobs, root, page_size=request.page_size, page_token=request.page_token

@@ -1,11 +1,17 @@
 """All blobs that an ActionResult needs, directly or through its trees (AC2, AC3)."""
 
-import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
+from struct import Struct
 
 from google.protobuf.message import DecodeError
 
-from reapi.core.digest import Digest, DigestFunction, digest_of_key, parse_digest
+from reapi.core.digest import (
+    DIGEST_FUNCTIONS,
+    Digest,
+    DigestFunction,
+    digest_of_key,
+    parse_digest,
+)
 from reapi.core.directory import check_directory
 from reapi.core.errors import BlobsMissing, InvalidArgument, NotFound
 from reapi.core.interfaces import BlobStore
@@ -15,8 +21,10 @@ from .tree import walk_tree
 
 LARGEST_TREE_BYTES = 64 << 20
 
-_PACKED = struct.Struct(">33sQ")
-"""Index key and size. A function with longer hashes needs another format, and a migration."""
+_RECORDS = {
+    function.number: Struct(f">{1 + function.hash_bytes}sQ") for function in DIGEST_FUNCTIONS
+}
+"""By the first byte of a record: key (number of the function, hash) and size."""
 
 
 async def closure_of(
@@ -45,14 +53,19 @@ async def closure_of(
     return [digest for digest in needed if digest.size_bytes]
 
 
-def pack_closure(digests: Iterable[Digest]) -> bytes:
-    """The closure as a row holds it."""
-    return b"".join(_PACKED.pack(digest.key, digest.size_bytes) for digest in digests)
+def pack_closure(digests: Sequence[Digest]) -> bytes:
+    """The closure as a row holds it: one record per digest, all of one function (D5)."""
+    if not digests:
+        return b""
+    pack = _RECORDS[digests[0].function.number].pack
+    return b"".join([pack(digest.key, digest.size_bytes) for digest in digests])
 
 
 def unpack_closure(packed: bytes) -> list[Digest]:
     """What `pack_closure` packed."""
-    return [digest_of_key(key, size) for key, size in _PACKED.iter_unpack(packed)]
+    if not packed:
+        return []
+    return [digest_of_key(key, size) for key, size in _RECORDS[packed[0]].iter_unpack(packed)]
 
 
 async def _files_of_tree(blobs: BlobStore, digest: Digest) -> list[Digest]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from reapi.core.instances import Instances
 from reapi.core.rpc import Method
 
 from .action_cache import IndexedActionCache
@@ -24,6 +25,7 @@ from .chunk_records import ChunkRecords
 from .config import StorageConfig
 from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
+from .hash_filter import AbsenceFilter
 from .metrics import StorageMetrics
 from .objects.compressed import CompressedObjects
 from .objects.disk import DiskObjects
@@ -31,7 +33,6 @@ from .objects.interface import ObjectStore
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
-from .shared_memory import HashFilter
 from .state.interface import BlobIndex, ResultTable
 from .state.sqlite import SqliteState, open_sqlite
 from .upload import Uploads
@@ -50,7 +51,7 @@ class Storage:
     uploads: Uploads
     chunk_records: ChunkRecords
     presence: Presence
-    filter: HashFilter
+    filter: AbsenceFilter
     recovery: asyncio.Task[None] | None
     """What is left to do after a start; everything is served meanwhile."""
 
@@ -134,17 +135,15 @@ async def open_storage(
         )
 
 
-def services(
-    storage: Storage, instance_names: frozenset[str], *, has_execution: bool
-) -> list[Method]:
+def services(storage: Storage, instances: Instances, *, has_execution: bool) -> list[Method]:
     """The rows of all services that storage offers; `has_execution` is for GetCapabilities."""
     blobs = storage.blobs
-    finder = MissingBlobsFinder(blobs, storage.presence, storage.filter, instance_names)
+    finder = MissingBlobsFinder(blobs, storage.presence, storage.filter, instances)
     return [
-        *CapabilitiesService(instance_names, has_execution=has_execution).methods(),
-        *CasService(blobs, finder, instance_names, storage.chunk_records).methods(),
-        *ByteStreamService(blobs, storage.uploads, instance_names, blobs).methods(),
-        *ActionCacheService(storage.action_cache, blobs, instance_names).methods(),
+        *CapabilitiesService(instances, has_execution=has_execution).methods(),
+        *CasService(blobs, finder, instances, storage.chunk_records).methods(),
+        *ByteStreamService(blobs, storage.uploads, instances, blobs).methods(),
+        *ActionCacheService(storage.action_cache, blobs, instances).methods(),
     ]
 
 

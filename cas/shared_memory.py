@@ -9,15 +9,15 @@ import os
 from pathlib import Path
 from typing import Self
 
+from .hash_filter import FILTER_BYTES, HashFilter
+
 MOST_MEMBERS = 64
 
-_FILTER_BITS = 1 << 28
-_FILTER_BYTES = _FILTER_BITS >> 3
 _VERSIONS = 1 << 14
 _NUMBER_BYTES = 8
 _PART_BYTES = _NUMBER_BYTES * (2 + _VERSIONS)
-_COMPLETE_AT = _FILTER_BYTES
-_PARTS_AT = _FILTER_BYTES + mmap.PAGESIZE
+_COMPLETE_AT = FILTER_BYTES
+_PARTS_AT = FILTER_BYTES + mmap.PAGESIZE
 _FILE_BYTES = _PARTS_AT + MOST_MEMBERS * _PART_BYTES
 
 _RESERVED, _LOSSES, _FIRST_VERSION = range(3)
@@ -85,68 +85,6 @@ class SharedMemory:
         """Another number after each change of that key; of some other keys as well."""
         slot = _slot(key)
         return sum([part[slot] for part in self._parts])
-
-
-class HashFilter:
-    """One bit per prefix of a hash; a clear one says that no stored hash begins like that.
-
-    Hashes are uniform, so with ten million blobs 96 of 100 absent ones are known to be absent
-    without a query. Until `is_complete`, once every stored hash was added, a clear bit means
-    nothing.
-    """
-
-    def __init__(self, bits: memoryview, complete: memoryview) -> None:
-        self._bits = bits
-        self._complete = complete
-
-    def release(self) -> None:
-        """Lets go of the memory."""
-        self._bits.release()
-        self._complete.release()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every stored hash has its bit."""
-        return bool(self._complete[0])
-
-    def complete(self) -> None:
-        """Every stored hash was added."""
-        self._complete[0] = 1
-
-    def add_keys(self, keys: "list[bytes]") -> None:
-        """Sets the bits of index keys. Under the write lock of the index, since a bit is set by
-        writing eight."""
-        bits = self._bits
-        from_bytes = int.from_bytes
-        for key in keys:
-            prefix = from_bytes(key[1:5], "big") >> 4
-            bits[prefix >> 3] |= 1 << (prefix & 7)
-
-    def possible_keys(self, keys: "list[bytes]") -> list[bytes]:
-        """Those index keys that may be stored: one byte of function, then the hash."""
-        if not self.is_complete:
-            return keys
-        bits = self._bits
-        from_bytes = int.from_bytes
-        found = []
-        for key in keys:
-            prefix = from_bytes(key[1:5], "big") >> 4
-            if bits[prefix >> 3] >> (prefix & 7) & 1:
-                found.append(key)
-        return found
-
-    def possible_texts(self, texts: "list[bytes]", hash_start: int) -> list[bytes]:
-        """Those texts that may be stored, which hold their hash in hexadecimal at `hash_start`."""
-        if not self.is_complete:
-            return texts
-        bits = self._bits
-        end = hash_start + 7
-        found = []
-        for text in texts:
-            prefix = int(text[hash_start:end], 16)
-            if bits[prefix >> 3] >> (prefix & 7) & 1:
-                found.append(text)
-        return found
 
 
 def _slot(key: bytes) -> int:

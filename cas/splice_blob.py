@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
-from reapi.core.digest import Digest, DigestFunction, Hasher, parse_digest, parse_function
+from reapi.core.digest import Digest, DigestFunction, Hasher, parse_digest
 from reapi.core.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ChunkingFunction,
@@ -43,12 +43,10 @@ class BlobSplicer:
     chunks are not recorded unless the blob was made of them.
     """
 
-    def __init__(
-        self, blobs: BlobStore, records: ChunkRecords, instance_names: frozenset[str]
-    ) -> None:
+    def __init__(self, blobs: BlobStore, records: ChunkRecords, instances: Instances) -> None:
         self._blobs = blobs
         self._records = records
-        self._instance_names = instance_names
+        self._instances = instances
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def splice(self, request: SpliceBlobRequest) -> SpliceBlobResponse:
@@ -59,9 +57,9 @@ class BlobSplicer:
         InvalidArgument when the chunks are not the blob, ResourceExhausted when there is no room.
         Cancelling leaves nothing visible.
         """
-        check_instance_name(request.instance_name, self._instance_names)
+        self._instances.check(request.instance_name)
         check_chunking_function(request.chunking_function)
-        blob, chunks = await _parse(request)
+        blob, chunks = await _parse(request, self._instances)
         missing = await self._blobs.find_missing([blob, *chunks])
         is_present = blob not in missing
         absent = set(missing).intersection(chunks)
@@ -118,7 +116,7 @@ class BlobSplicer:
         yield b"".join(found[chunk] for chunk in chunks)
 
 
-async def _parse(request: SpliceBlobRequest) -> tuple[Digest, list[Digest]]:
+async def _parse(request: SpliceBlobRequest, instances: Instances) -> tuple[Digest, list[Digest]]:
     """The blob and its chunks, which share one digest function (D7) and add up to its size.
 
     Empty chunks are left out: they change nothing, and clients refuse them in an answer.
@@ -128,7 +126,9 @@ async def _parse(request: SpliceBlobRequest) -> tuple[Digest, list[Digest]]:
     if len(request.chunk_digests) > MOST_CHUNKS:
         count = len(request.chunk_digests)
         raise InvalidArgument(f"{count} chunks; at most {MOST_CHUNKS} make a blob: use larger ones")
-    function = parse_function(request.digest_function, len(request.blob_digest.hash))
+    function = instances.parse_function(
+        request.instance_name, request.digest_function, len(request.blob_digest.hash)
+    )
     blob = parse_digest(request.blob_digest, function)
     chunks = await _parse_chunks(request, function)
     total = sum(chunk.size_bytes for chunk in chunks)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest, parse_function
+from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
 from reapi.core.errors import NotFound, ResourceExhausted
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ChunkingFunction,
@@ -31,12 +31,10 @@ class BlobSplitter:
     room in the store, has no split information: NotFound, on which clients read it as a whole.
     """
 
-    def __init__(
-        self, blobs: BlobStore, records: ChunkRecords, instance_names: frozenset[str]
-    ) -> None:
+    def __init__(self, blobs: BlobStore, records: ChunkRecords, instances: Instances) -> None:
         self._blobs = blobs
         self._records = records
-        self._instance_names = instance_names
+        self._instances = instances
         self._cutting = SingleFlight[Digest, bytes]()
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -47,9 +45,10 @@ class BlobSplitter:
         The response says which function was used, which need not be the one asked for. Raises
         NotFound when the blob is absent, or is not split; DataLoss when it turns out to be damaged.
         """
-        check_instance_name(request.instance_name, self._instance_names)
         check_chunking_function(request.chunking_function)
-        function = parse_function(request.digest_function, len(request.blob_digest.hash))
+        function = self._instances.parse_function(
+            request.instance_name, request.digest_function, len(request.blob_digest.hash)
+        )
         blob = parse_digest(request.blob_digest, function)
         record = await self._records.get(blob)
         missing = await self._blobs.find_missing([blob] if record is None else record.needed)

@@ -62,16 +62,17 @@ def build_action(
     # Old servers read the platform of the Command, new ones that of the Action (EX21).
     command.platform.CopyFrom(platform)
     command_data = command.SerializeToString(deterministic=True)
+    command_digest = digest_of(command_data, digests.function)
     action = Action(
-        command_digest=digest_of(command_data).to_message(),
+        command_digest=command_digest.to_message(),
         input_root_digest=tree.root_digest.to_message(),
         platform=platform,
     )
     if spec.timeout_seconds is not None:
         action.timeout.FromNanoseconds(round(spec.timeout_seconds * 1e9))
     action_data = action.SerializeToString(deterministic=True)
-    action_digest = digest_of(action_data)
-    tree.blobs[digest_of(command_data)] = command_data
+    action_digest = digest_of(action_data, digests.function)
+    tree.blobs[command_digest] = command_data
     tree.blobs[action_digest] = action_data
     return LocalAction(action_digest, tree, outputs, working_directory)
 

@@ -1,7 +1,10 @@
 """What a server says that it can do."""
 
 import time
+from collections.abc import Sequence
 
+from reapi.core.digest import DigestFunction as Function
+from reapi.core.errors import InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     DigestFunction,
     GetCapabilitiesRequest,
@@ -25,6 +28,29 @@ async def get_capabilities(
     return await channel.unary(GET_CAPABILITIES, request, timeout=timeout)
 
 
+async def check_digest_function(channel: Channel, instance_name: str, function: Function) -> None:
+    """Raises InvalidArgument when the server does not announce `function` for the instance.
+
+    A server that announces none at all is left to speak for itself.
+    """
+    announced = _digest_functions(await get_capabilities(channel, instance_name))
+    if announced and function.number not in announced:
+        names = ", ".join(_function_name(number) for number in announced)
+        raise InvalidArgument(
+            f"{channel.address} does not serve digest function {function.name} "
+            f"for instance {instance_name!r}; it serves {names}: set digest_function to one of them"
+        )
+
+
+def _digest_functions(capabilities: ServerCapabilities) -> Sequence[DigestFunction.Value]:
+    """Of the cache; of execution where that is all that an endpoint has (CAP2)."""
+    if capabilities.HasField("cache_capabilities"):
+        return capabilities.cache_capabilities.digest_functions
+    execution = capabilities.execution_capabilities
+    singular = [execution.digest_function] if execution.digest_function else []
+    return execution.digest_functions or singular
+
+
 def max_batch_bytes(capabilities: ServerCapabilities) -> int:
     """How many bytes of blobs and their digests one batch call may have."""
     announced = capabilities.cache_capabilities.max_batch_total_size_bytes
@@ -45,7 +71,7 @@ async def get_status(
         instance_name=instance_name,
         low_api_version=_version(capabilities.low_api_version),
         high_api_version=_version(capabilities.high_api_version),
-        digest_functions=[_function_name(number) for number in cache.digest_functions],
+        digest_functions=[_function_name(number) for number in _digest_functions(capabilities)],
         max_batch_total_size_bytes=cache.max_batch_total_size_bytes,
         can_update_action_cache=cache.action_cache_update_capabilities.update_enabled,
         can_execute=capabilities.execution_capabilities.exec_enabled,

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of, function_named
 from reapi.core.errors import DeadlineExceeded, InvalidArgument, NotFound
 
 from .action import read_action
 from .action_cache import RemoteActionCache
 from .blobs import RemoteBlobStore
-from .capabilities import get_status
+from .capabilities import check_digest_function, get_status
 from .channel import Channel
 from .download import download
 from .file_digests import FileDigests, default_cache_path
@@ -50,6 +50,10 @@ class Client:
     Passing failures are retried and transfers resumed. Cancelling a method ends its work, at the
     server too. Safe for concurrent use by tasks of one event loop.
 
+    `digest_function` is the name of the function that hashes what is run or uploaded; digests that
+    are passed in carry their own. Every method that needs one raises InvalidArgument when the
+    server does not announce it for the instance, naming those that it does.
+
     With `remembers_digests` the digests of local files are kept in the user's cache directory, so
     that an unchanged file is not read again.
     """
@@ -60,11 +64,14 @@ class Client:
         *,
         instance_name: str = "",
         token: str | None = None,
+        digest_function: str = SHA256.name,
         tool_name: str = "reapi-client",
         remembers_digests: bool = True,
     ) -> None:
         self._channel = Channel(server, tool_name=tool_name, token=token)
         self._instance_name = instance_name
+        self._function = function_named(digest_function)
+        self._announced: set[DigestFunction] = set()
         self._cache_path = default_cache_path() if remembers_digests else None
         self._store = RemoteBlobStore(self._channel, instance_name)
         self._runner = Runner(self._channel, self._store, instance_name)
@@ -109,10 +116,11 @@ class Client:
             working_directory=working_directory,
             timeout_seconds=command_timeout,
         )
-        async with _deadline(timeout):
+        async with self._ready(self._function, timeout):
             return await self._runner.run(
                 _absolute(root),
                 spec,
+                function=self._function,
                 cache_path=self._cache_path,
                 skip_cache_lookup=skip_cache_lookup,
                 download_outputs=download_outputs,
@@ -132,7 +140,7 @@ class Client:
         Raises BlobsMissing when blobs are not there, CommandTimedOut as `run` does. The paths of
         the outputs are relative to the working directory of the command.
         """
-        async with _deadline(timeout):
+        async with self._ready(action_digest.function, timeout):
             response, operation = await self._runner.execute(
                 action_digest,
                 skip_cache_lookup=skip_cache_lookup,
@@ -149,7 +157,7 @@ class Client:
 
         The paths of its outputs are relative to the working directory of the command.
         """
-        async with _deadline(timeout):
+        async with self._ready(action_digest.function, timeout):
             cache = RemoteActionCache(self._channel)
             result = await cache.get(self._instance_name, action_digest)
             return await read_result(
@@ -160,7 +168,7 @@ class Client:
         self, action_digest: Digest, *, timeout: float | None = None
     ) -> ActionDetails:
         """An action with its command and its cached result, if there is one."""
-        async with _deadline(timeout):
+        async with self._ready(action_digest.function, timeout):
             details = await read_action(self._store, action_digest)
             try:
                 result = await self.get_action_result(action_digest)
@@ -170,8 +178,8 @@ class Client:
 
     async def upload_bytes(self, data: bytes, *, timeout: float | None = None) -> Digest:
         """Stores bytes that are in memory; returns their digest."""
-        async with _deadline(timeout):
-            digest = digest_of(data)
+        async with self._ready(self._function, timeout):
+            digest = digest_of(data, self._function)
             await upload(self._store, {digest: data}, {})
             return digest
 
@@ -186,7 +194,7 @@ class Client:
 
         Raises NotFound for a file that does not exist, FailedPrecondition for one that changes.
         """
-        async with _deadline(timeout):
+        async with self._ready(self._function, timeout):
             real = _real_file(path)
             tree = await self._build_tree(real.parent, [real.name])
             (digest,) = tree.files
@@ -205,14 +213,14 @@ class Client:
 
         Files that the server has are not sent. Symlinks stay symlinks.
         """
-        async with _deadline(timeout):
+        async with self._ready(self._function, timeout):
             tree = await self._build_tree(_absolute(root), paths)
             await upload(self._store, tree.blobs, tree.files, on_progress)
             return tree.root_digest
 
     async def _build_tree(self, root: Path, paths: Sequence[str]) -> LocalTree:
         def build(is_stopped: Callable[[], bool]) -> LocalTree:
-            with FileDigests(self._cache_path) as digests:
+            with FileDigests(self._cache_path, self._function) as digests:
                 return build_tree(root, paths, digests, is_stopped=is_stopped)
 
         return await in_stoppable_thread(build)
@@ -222,6 +230,7 @@ class Client:
 
         The last chunk comes only when all were verified, else DataLoss.
         """
+        await self._check_announced(digest.function)
         async for chunk in self._store.read(digest):
             yield chunk
 
@@ -229,14 +238,14 @@ class Client:
         """The content of a blob, which must be below 1 GiB; raises NotFound."""
         if digest.size_bytes > _LARGEST_IN_MEMORY_BYTES:
             raise InvalidArgument(f"blob {digest} is too large for memory: use download_file")
-        async with _deadline(timeout):
+        async with self._ready(digest.function, timeout):
             return b"".join([chunk async for chunk in self._store.read(digest)])
 
     async def list_directory(
         self, digest: Digest, *, recursive: bool = False, timeout: float | None = None
     ) -> list[Entry]:
         """What a Directory holds, by name; with `recursive` all below it, too."""
-        async with _deadline(timeout):
+        async with self._ready(digest.function, timeout):
             return await list_directory(self._store, digest, is_recursive=recursive)
 
     async def download_file(
@@ -249,7 +258,7 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         """Writes a blob to a file, which appears when it is complete and verified."""
-        async with _deadline(timeout):
+        async with self._ready(digest.function, timeout):
             target = _absolute(path)
             entries = Entries()
             entries.add_file(target.name, digest, is_executable)
@@ -267,7 +276,7 @@ class Client:
 
         Raises InvalidArgument, with nothing written, when anything in it would lead out of `path`.
         """
-        async with _deadline(timeout):
+        async with self._ready(root_digest.function, timeout):
             entries = Entries()
             entries.add_tree("", root_digest, await read_directories(self._store, root_digest))
             await download(self._store, entries, _absolute(path), on_progress)
@@ -275,12 +284,14 @@ class Client:
     async def get_operation(self, name: str, *, timeout: float | None = None) -> Operation:
         """An operation as it is now; raises NotFound."""
         async with _deadline(timeout):
-            return await get_operation(self._channel, name)
+            return await get_operation(self._channel, name, function=self._function)
 
     async def list_operations(self, *, timeout: float | None = None) -> list[Operation]:
         """All operations that the server still knows."""
         async with _deadline(timeout):
-            operations = list_operations(self._channel, self._instance_name)
+            operations = list_operations(
+                self._channel, self._instance_name, function=self._function
+            )
             return [operation async for operation in operations]
 
     async def cancel_operation(self, name: str, *, timeout: float | None = None) -> None:
@@ -297,6 +308,19 @@ class Client:
         """What the server says about itself and this instance."""
         async with _deadline(timeout):
             return await get_status(self._channel, self._instance_name)
+
+    @asynccontextmanager
+    async def _ready(self, function: DigestFunction, seconds: float | None) -> AsyncIterator[None]:
+        """As `_deadline`, for calls with digests of that function."""
+        async with _deadline(seconds):
+            await self._check_announced(function)
+            yield
+
+    async def _check_announced(self, function: DigestFunction) -> None:
+        """Asks the server once per function: one that is refused in the middle explains little."""
+        if function not in self._announced:
+            await check_digest_function(self._channel, self._instance_name, function)
+            self._announced.add(function)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 
 from google.longrunning import operations_pb2
 
-from reapi.core.digest import Digest
+from reapi.core.digest import Digest, DigestFunction
 from reapi.core.errors import NotFound, ReapiError, Unavailable
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteRequest,
@@ -49,7 +49,7 @@ async def execute(
     )
     if priority:
         request.execution_policy.priority = priority
-    execution = _Execution(channel, request)
+    execution = _Execution(channel, request, action_digest.function)
     try:
         while execution.operation is None or not execution.operation.is_done:
             async with aclosing(execution.states()) as states:
@@ -63,9 +63,10 @@ async def execute(
 class _Execution:
     """One action on its way; `operation` is its last known state."""
 
-    def __init__(self, channel: Channel, request: ExecuteRequest) -> None:
+    def __init__(self, channel: Channel, request: ExecuteRequest, function: DigestFunction) -> None:
         self._channel = channel
         self._request = request
+        self._function = function
         self._retries = channel.retries()
         self._executes = 0
         self.operation: Operation | None = None
@@ -75,7 +76,7 @@ class _Execution:
         try:
             async with aclosing(self._stream()) as messages:
                 async for message in messages:
-                    operation = operation_of(message)
+                    operation = operation_of(message, self._function)
                     # A server that says the same again and again does not come further (EX15).
                     if self.operation is None or operation.stage != self.operation.stage:
                         self._retries.progressed()
@@ -118,7 +119,7 @@ class _Execution:
                 async with asyncio.timeout(_CANCEL_SECONDS):
                     message = await first
                     if message is not None:
-                        self.operation = operation_of(message)
+                        self.operation = operation_of(message, self._function)
             raise
 
     async def cancel(self) -> None:

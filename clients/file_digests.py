@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reapi.core.digest import SHA256, Digest
+from reapi.core.digest import SHA256, Digest, DigestFunction
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_CACHE_BYTES = 512 << 20
@@ -15,12 +15,13 @@ _YOUNGEST_SECONDS = 2.0
 """A file changed later than this ago may change again without its timestamps telling."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS file (
+CREATE TABLE IF NOT EXISTS {table} (
     directory TEXT NOT NULL, name TEXT NOT NULL,
     size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, hash BLOB,
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID
 """
+"""One table per digest function: a file may have a digest of each."""
 
 _Stamp = tuple[int, int, int, int]
 
@@ -32,12 +33,14 @@ def default_cache_path() -> Path:
 
 
 class FileDigests:
-    """Hashes files; use it as a context manager, in one thread.
+    """Hashes files with one function; use it as a context manager, in one thread.
 
     The cache may be lost, damaged or in use by others at any time: files are hashed then.
     """
 
-    def __init__(self, cache_path: Path | None) -> None:
+    def __init__(self, cache_path: Path | None, function: DigestFunction = SHA256) -> None:
+        self.function = function
+        self._table = "file" if function is SHA256 else f"file_{function.name.lower()}"
         self._cache_path = cache_path
         self._connection: sqlite3.Connection | None = None
         self._directory = ""
@@ -47,7 +50,7 @@ class FileDigests:
 
     def __enter__(self) -> Self:
         if self._cache_path is not None:
-            self._connection = _open(self._cache_path)
+            self._connection = _open(self._cache_path, self._table)
         return self
 
     def __exit__(
@@ -61,7 +64,8 @@ class FileDigests:
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)", self._learnt
+                    f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    self._learnt,
                 )
         except sqlite3.Error:
             pass  # Another process is writing, or the disk is full: the next run hashes again.
@@ -76,8 +80,8 @@ class FileDigests:
         stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         known = self._known.get(name)
         if known is not None and known[0] == stamp:
-            return Digest(known[1], stat.st_size)
-        digest = _hash(path)
+            return Digest(known[1], stat.st_size, self.function)
+        digest = _hash(path, self.function)
         is_settled = max(stat.st_mtime_ns, stat.st_ctime_ns) < self._youngest_ns
         if self._connection and is_settled and digest.size_bytes == stat.st_size:
             self._learnt.append((directory, name, *stamp, bytes.fromhex(digest.hash)))
@@ -88,7 +92,8 @@ class FileDigests:
             return {}
         try:
             rows = self._connection.execute(
-                "SELECT name, size, mtime_ns, ctime_ns, inode, hash FROM file WHERE directory = ?",
+                "SELECT name, size, mtime_ns, ctime_ns, inode, hash "
+                f"FROM {self._table} WHERE directory = ?",
                 (directory,),
             ).fetchall()
         except sqlite3.Error:
@@ -96,7 +101,7 @@ class FileDigests:
         return {name: (tuple(stamp), digest.hex()) for name, *stamp, digest in rows}
 
 
-def _open(path: Path) -> sqlite3.Connection | None:
+def _open(path: Path, table: str) -> sqlite3.Connection | None:
     """The cache, made anew when it is damaged or has grown too large; None when that fails."""
     for _ in range(2):
         try:
@@ -106,7 +111,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
             connection = sqlite3.connect(path, timeout=1.0)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(_SCHEMA)
+            connection.execute(_SCHEMA.format(table=table))
             return connection
         except sqlite3.OperationalError:
             return None
@@ -117,11 +122,11 @@ def _open(path: Path) -> sqlite3.Connection | None:
     return None
 
 
-def _hash(path: str) -> Digest:
-    hasher = SHA256.new()
+def _hash(path: str, function: DigestFunction) -> Digest:
+    hasher = function.new()
     size_bytes = 0
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(_CHUNK_BYTES):
             hasher.update(chunk)
             size_bytes += len(chunk)
-    return Digest(hasher.hexdigest(), size_bytes)
+    return Digest(hasher.hexdigest(), size_bytes, function)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import Digest, DigestFunction, digest_of
 from reapi.core.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Directory
 
@@ -64,7 +64,7 @@ def build_tree(
             scan.add_directory(top, path, depth=0)
     for relative in empty_directories:
         _descend(top, relative)
-    return _encode(top, scan.paths)
+    return _encode(top, scan.paths, digests.function)
 
 
 def _descend(node: _Node, relative: str) -> _Node:
@@ -118,7 +118,7 @@ class _Scan:
             self.add(node, entry.name, entry.path, status, depth)
 
 
-def _encode(top: _Node, paths: dict[Digest, str]) -> LocalTree:
+def _encode(top: _Node, paths: dict[Digest, str], function: DigestFunction) -> LocalTree:
     blobs: dict[Digest, bytes] = {}
 
     def encode(node: _Node) -> Digest:
@@ -135,7 +135,7 @@ def _encode(top: _Node, paths: dict[Digest, str]) -> LocalTree:
         for name in sorted(node.symlinks, key=str.encode):
             message.symlinks.add(name=name, target=node.symlinks[name])
         data = message.SerializeToString(deterministic=True)
-        digest = digest_of(data)
+        digest = digest_of(data, function)
         blobs[digest] = data
         return digest
 

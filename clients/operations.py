@@ -4,7 +4,14 @@ from collections.abc import AsyncGenerator
 
 from google.longrunning import operations_pb2
 
-from reapi.core.digest import Digest, parse_digest, parse_function
+from reapi.core.digest import (
+    SHA256,
+    Digest,
+    DigestFunction,
+    functions_led_by,
+    parse_digest,
+    parse_function,
+)
 from reapi.core.errors import Internal, error_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteOperationMetadata,
@@ -19,22 +26,37 @@ _PAGE_SIZE = 500
 
 
 async def get_operation(
-    channel: Channel, name: str, *, timeout: float | None = CALL_SECONDS
+    channel: Channel,
+    name: str,
+    *,
+    function: DigestFunction = SHA256,
+    timeout: float | None = CALL_SECONDS,
 ) -> Operation:
-    """The operation as it is now; raises NotFound when the server does not know the name."""
+    """The operation as it is now; raises NotFound when the server does not know the name.
+
+    `function` as in `operation_of`.
+    """
     request = operations_pb2.GetOperationRequest(name=name)
-    return operation_of(await channel.unary(GET_OPERATION, request, timeout=timeout))
+    message = await channel.unary(GET_OPERATION, request, timeout=timeout)
+    return operation_of(message, function)
 
 
 async def list_operations(
-    channel: Channel, instance_name: str, *, timeout: float | None = CALL_SECONDS
+    channel: Channel,
+    instance_name: str,
+    *,
+    function: DigestFunction = SHA256,
+    timeout: float | None = CALL_SECONDS,
 ) -> AsyncGenerator[Operation, None]:
-    """All operations that the server still knows; `timeout` is for each page of them."""
+    """All operations that the server still knows; `timeout` is for each page of them.
+
+    `function` as in `operation_of`.
+    """
     request = operations_pb2.ListOperationsRequest(name=instance_name, page_size=_PAGE_SIZE)
     while True:
         page = await channel.unary(LIST_OPERATIONS, request, timeout=timeout)
         for message in page.operations:
-            yield operation_of(message)
+            yield operation_of(message, function)
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
@@ -48,8 +70,11 @@ async def cancel_operation(
     await channel.unary(CANCEL_OPERATION, request, timeout=timeout)
 
 
-def operation_of(message: operations_pb2.Operation) -> Operation:
-    """Reads an Operation as Execution sends it; raises its error if it has one (EX2)."""
+def operation_of(message: operations_pb2.Operation, function: DigestFunction = SHA256) -> Operation:
+    """Reads an Operation as Execution sends it; raises its error if it has one (EX2).
+
+    `function` is meant by an action digest of its length whose function is not stated (D10).
+    """
     if message.HasField("error"):
         raise error_of(message.error)
     metadata = ExecuteOperationMetadata()
@@ -63,14 +88,16 @@ def operation_of(message: operations_pb2.Operation) -> Operation:
     return Operation(
         name=message.name,
         stage=Stage(metadata.stage),
-        action_digest=_action_digest(metadata),
+        action_digest=_action_digest(metadata, function),
         worker=response.result.execution_metadata.worker if response else partial.worker,
         response=response,
     )
 
 
-def _action_digest(metadata: ExecuteOperationMetadata) -> Digest | None:
+def _action_digest(metadata: ExecuteOperationMetadata, default: DigestFunction) -> Digest | None:
     if not metadata.HasField("action_digest"):
         return None
-    function = parse_function(metadata.digest_function, len(metadata.action_digest.hash))
+    function = parse_function(
+        metadata.digest_function, len(metadata.action_digest.hash), functions_led_by(default)
+    )
     return parse_digest(metadata.action_digest, function)

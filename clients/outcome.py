@@ -5,7 +5,7 @@ from collections.abc import Iterator, Set
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from reapi.core.digest import Digest, digest_of, parse_digest
+from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
 from reapi.core.errors import InvalidArgument
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
@@ -29,8 +29,9 @@ async def read_result(
     message: str = "",
 ) -> RunResult:
     """The result as values, stdout and stderr read when they did not come along."""
-    stdout_digest, stdout = await _log(store, result.stdout_raw, result, "stdout_digest")
-    stderr_digest, stderr = await _log(store, result.stderr_raw, result, "stderr_digest")
+    function = action_digest.function
+    stdout_digest, stdout = await _log(store, result, "stdout", function)
+    stderr_digest, stderr = await _log(store, result, "stderr", function)
     return RunResult(
         exit_code=result.exit_code,
         stdout=stdout,
@@ -42,29 +43,33 @@ async def read_result(
         operation=operation,
         worker=result.execution_metadata.worker,
         timings=_timings(result.execution_metadata),
-        outputs=sorted(_outputs(result, working_directory), key=lambda entry: entry.path),
+        outputs=sorted(_outputs(result, working_directory, function), key=lambda entry: entry.path),
         message=message,
     )
 
 
 async def _log(
-    store: BlobStore, inline: bytes, result: ActionResult, field: str
+    store: BlobStore, result: ActionResult, stream: str, function: DigestFunction
 ) -> tuple[Digest, bytes]:
+    inline: bytes = getattr(result, f"{stream}_raw")
+    field = f"{stream}_digest"
     if inline or not result.HasField(field):
-        return digest_of(inline), inline
-    digest = parse_digest(getattr(result, field))
+        return digest_of(inline, function), inline
+    digest = parse_digest(getattr(result, field), function)
     return digest, b"".join([chunk async for chunk in store.read(digest)])
 
 
-def _outputs(result: ActionResult, working_directory: str) -> Iterator[Entry]:
+def _outputs(
+    result: ActionResult, working_directory: str, function: DigestFunction
+) -> Iterator[Entry]:
     for file in result.output_files:
         path = _at(working_directory, file.path)
-        yield Entry(path, EntryKind.FILE, parse_digest(file.digest), file.is_executable)
+        yield Entry(path, EntryKind.FILE, parse_digest(file.digest, function), file.is_executable)
     for directory in result.output_directories:
         path = _at(working_directory, directory.path)
         has_tree = directory.HasField("tree_digest")
         digest = directory.tree_digest if has_tree else directory.root_directory_digest
-        yield Entry(path, EntryKind.DIRECTORY, parse_digest(digest))
+        yield Entry(path, EntryKind.DIRECTORY, parse_digest(digest, function))
     for path, target in {link.path: link.target for link in _symlinks(result)}.items():
         yield Entry(_at(working_directory, path), EntryKind.SYMLINK, target=target)
 
@@ -77,25 +82,32 @@ def _symlinks(result: ActionResult) -> Iterator[OutputSymlink]:
 
 
 async def output_entries(
-    store: BlobStore, result: ActionResult, *, working_directory: str, declared: Set[str]
+    store: BlobStore,
+    result: ActionResult,
+    function: DigestFunction,
+    *,
+    working_directory: str,
+    declared: Set[str],
 ) -> Entries:
     """The outputs as what is to be written below the input root.
 
-    A server has no say in where: raises InvalidArgument for an output that is not `declared`, and
-    for one that leads out of the root.
+    `function` is that of the action (D6). A server has no say in where: raises InvalidArgument for
+    an output that is not `declared`, and for one that leads out of the root.
     """
     entries = Entries()
     for file in result.output_files:
         path = _declared(file.path, declared, working_directory)
-        entries.add_file(path, parse_digest(file.digest), file.is_executable)
+        entries.add_file(path, parse_digest(file.digest, function), file.is_executable)
     for link in _symlinks(result):
         entries.add_symlink(_declared(link.path, declared, working_directory), link.target)
     for directory in result.output_directories:
         path = _declared(directory.path, declared, working_directory)
         if directory.HasField("tree_digest"):
-            root, directories = await read_tree(store, parse_digest(directory.tree_digest))
+            root, directories = await read_tree(
+                store, parse_digest(directory.tree_digest, function)
+            )
         else:
-            root = parse_digest(directory.root_directory_digest)
+            root = parse_digest(directory.root_directory_digest, function)
             directories = await read_directories(store, root)
         entries.add_tree(path, root, directories)
     return entries

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from google.rpc import code_pb2
 
-from reapi.core.digest import Digest
+from reapi.core.digest import Digest, DigestFunction
 from reapi.core.errors import BlobsMissing, Internal, ReapiError, error_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteResponse
 
@@ -53,6 +53,7 @@ class Runner:
         root: Path,
         spec: CommandSpec,
         *,
+        function: DigestFunction,
         cache_path: Path | None,
         skip_cache_lookup: bool,
         download_outputs: bool,
@@ -60,10 +61,11 @@ class Runner:
     ) -> RunResult:
         """Runs `spec` on the files below `root`, where its outputs are written, too.
 
+        All digests of the action are of `function` (D5, D6).
         Being cancelled cancels the operation at the server.
         """
         on_progress(RunProgress(Activity.HASHING))
-        action = await in_stoppable_thread(partial(_build, root, spec, cache_path))
+        action = await in_stoppable_thread(partial(_build, root, spec, function, cache_path))
         response, operation = await self._upload_and_execute(action, skip_cache_lookup, on_progress)
         result = await self.result_of(
             action.digest, response, operation.name, working_directory=action.working_directory
@@ -72,6 +74,7 @@ class Runner:
             entries = await output_entries(
                 self._store,
                 response.result,
+                function,
                 working_directory=action.working_directory,
                 declared=action.outputs,
             )
@@ -145,9 +148,13 @@ class Runner:
 
 
 def _build(
-    root: Path, spec: CommandSpec, cache_path: Path | None, is_stopped: Callable[[], bool]
+    root: Path,
+    spec: CommandSpec,
+    function: DigestFunction,
+    cache_path: Path | None,
+    is_stopped: Callable[[], bool],
 ) -> LocalAction:
-    with FileDigests(cache_path) as digests:
+    with FileDigests(cache_path, function) as digests:
         return build_action(root, spec, digests, is_stopped)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reapi.core.digest import SHA256
 from reapi.core.errors import InvalidArgument
 
 DEFAULT_SERVER = "grpc://127.0.0.1:8980"
@@ -15,17 +16,22 @@ _VARIABLES = {
     "server": "REAPI_SERVER",
     "instance_name": "REAPI_INSTANCE",
     "token_file": "REAPI_TOKEN_FILE",
+    "digest_function": "REAPI_DIGEST_FUNCTION",
 }
 _PROJECT_FILE = "reapi.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to reach a server. `token_file` holds a bearer token and nothing else."""
+    """How to reach a server. `token_file` holds a bearer token and nothing else.
+
+    `digest_function` hashes what is sent, and is meant by hashes of its length on the command line.
+    """
 
     server: str = DEFAULT_SERVER
     instance_name: str = ""
     token_file: str | None = None
+    digest_function: str = SHA256.name
 
     def read_token(self) -> str | None:
         """The token, if there is a file of one; raises InvalidArgument when it cannot be read."""

@@ -38,6 +38,7 @@ class SyncClient:
         *,
         instance_name: str = "",
         token: str | None = None,
+        digest_function: str = "SHA256",
         tool_name: str = "reapi-client",
         remembers_digests: bool = True,
     ) -> None:
@@ -45,6 +46,7 @@ class SyncClient:
             server,
             instance_name=instance_name,
             token=token,
+            digest_function=digest_function,
             tool_name=tool_name,
             remembers_digests=remembers_digests,
         )

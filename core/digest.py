@@ -5,22 +5,25 @@ Below the services nobody validates again: a Digest made by `parse_digest` or `d
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from blake3 import blake3
 
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 
 from .errors import InvalidArgument
+from .sha256tree import Sha256Tree
 
 LARGEST_SIZE_BYTES = 2**53
 """A size above this is a mistake or an attack; JSON and floats could not even hold it."""
 
 
 class Hasher(Protocol):
-    """What hashlib objects are."""
+    """What hashlib objects are. `update` may return anything."""
 
-    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def update(self, data: bytes | bytearray | memoryview, /) -> object: ...
     def digest(self) -> bytes: ...
     def hexdigest(self) -> str: ...
 
@@ -46,15 +49,23 @@ class DigestFunction:
         return "" if self.is_inferred else f"{self.name.lower()}/"
 
 
-SHA256 = DigestFunction("SHA256", re_pb2.DigestFunction.SHA256, 32, hashlib.sha256, True)
+_NUMBERS = re_pb2.DigestFunction
 
-DIGEST_FUNCTIONS = (SHA256,)
+SHA256 = DigestFunction("SHA256", _NUMBERS.SHA256, 32, hashlib.sha256, True)
+BLAKE3 = DigestFunction("BLAKE3", _NUMBERS.BLAKE3, 32, blake3, False)
+SHA1 = DigestFunction("SHA1", _NUMBERS.SHA1, 20, hashlib.sha1, True)
+SHA384 = DigestFunction("SHA384", _NUMBERS.SHA384, 48, hashlib.sha384, True)
+SHA512 = DigestFunction("SHA512", _NUMBERS.SHA512, 64, hashlib.sha512, True)
+SHA256TREE = DigestFunction("SHA256TREE", _NUMBERS.SHA256TREE, 32, Sha256Tree, False)
+
+DIGEST_FUNCTIONS = (SHA256, BLAKE3, SHA1, SHA384, SHA512, SHA256TREE)
 """Those that this build can compute, the default one first."""
 
+HASH_LENGTHS = frozenset(2 * function.hash_bytes for function in DIGEST_FUNCTIONS)
+"""In hexadecimal digits."""
+
 _BY_NUMBER = {function.number: function for function in DIGEST_FUNCTIONS}
-_INFERRED = {
-    2 * function.hash_bytes: function for function in DIGEST_FUNCTIONS if function.is_inferred
-}
+_BY_NAME = {function.name: function for function in DIGEST_FUNCTIONS}
 _HEX = re.compile(r"[0-9a-f]+\Z", re.ASCII)
 
 
@@ -88,11 +99,6 @@ def function_of_number(number: int) -> DigestFunction:
     return _BY_NUMBER[number]
 
 
-def digest_of_key(key: bytes, size_bytes: int) -> Digest:
-    """The digest whose `key` this is."""
-    return Digest(key[1:].hex(), size_bytes, _BY_NUMBER[key[0]])
-
-
 EMPTY_HASHES = {function: function.new().hexdigest() for function in DIGEST_FUNCTIONS}
 """The hash of the empty blob, which exists always and everywhere (G3)."""
 
@@ -104,28 +110,65 @@ def digest_of(data: bytes | bytearray | memoryview, function: DigestFunction = S
     return Digest(hasher.hexdigest(), len(data), function)
 
 
-def parse_function(number: int, hash_length: int | None = None) -> DigestFunction:
-    """The function that a request states, or that the hex length of its first hash implies (D2).
+def digest_of_key(key: bytes, size_bytes: int) -> Digest:
+    """The digest whose `key` this is."""
+    return Digest(key[1:].hex(), size_bytes, _BY_NUMBER[key[0]])
 
-    A request that states none and has no hash means the default function. Raises InvalidArgument
-    for a function that is not announced (D4).
-    """
-    if number == re_pb2.DigestFunction.UNKNOWN:
-        if hash_length is None:
-            return SHA256
-        inferred = _INFERRED.get(hash_length)
-        if inferred is None:
-            raise InvalidArgument(
-                f"no digest function here has hashes of {hash_length} characters; {_announced()}"
-            )
-        return inferred
-    function = _BY_NUMBER.get(number)
+
+def function_named(name: str) -> DigestFunction:
+    """The function of that name, in any case of letters; raises InvalidArgument."""
+    function = _BY_NAME.get(name.upper())
     if function is None:
-        names = {value: name for name, value in re_pb2.DigestFunction.Value.items()}
         raise InvalidArgument(
-            f"digest function {names.get(number, number)} is not served; {_announced()}"
+            f"{name[:40]!r} is none of the digest functions {_names(DIGEST_FUNCTIONS)}"
         )
     return function
+
+
+def functions_led_by(default: DigestFunction) -> tuple[DigestFunction, ...]:
+    """`default`, then all functions that can be told from it where it is meant unless stated.
+
+    An inferred function with hashes of the same length cannot: resource names never state it (D3).
+    """
+    others = (
+        function
+        for function in DIGEST_FUNCTIONS
+        if function is not default
+        and not (function.is_inferred and function.hash_bytes == default.hash_bytes)
+    )
+    return default, *others
+
+
+def parse_function(
+    number: int,
+    hash_length: int | None = None,
+    served: Sequence[DigestFunction] = DIGEST_FUNCTIONS,
+) -> DigestFunction:
+    """The function that a request states, or that the hex length of its first hash implies (D2).
+
+    Of `served` the first one is the default: it is meant by a request that states none and has no
+    hash, and by hashes of its length. Raises InvalidArgument for a function that is not served
+    (D4).
+    """
+    if number == re_pb2.DigestFunction.UNKNOWN:
+        default = served[0]
+        if hash_length is None or hash_length == 2 * default.hash_bytes:
+            return default
+        for function in served:
+            if function.is_inferred and hash_length == 2 * function.hash_bytes:
+                return function
+        raise InvalidArgument(
+            f"no digest function here has hashes of {hash_length} characters; "
+            f"there are {_names(served)}: see GetCapabilities"
+        )
+    for function in served:
+        if function.number == number:
+            return function
+    names = {value: name for name, value in re_pb2.DigestFunction.Value.items()}
+    raise InvalidArgument(
+        f"digest function {names.get(number, number)} is not served here; "
+        f"there are {_names(served)}: see GetCapabilities"
+    )
 
 
 def parse_digest(message: re_pb2.Digest, function: DigestFunction = SHA256) -> Digest:
@@ -148,24 +191,18 @@ def make_digest(hash_text: str, size_bytes: int, function: DigestFunction = SHA2
     return Digest(hash_text, size_bytes, function)
 
 
-def parse_digest_text(text: str) -> Digest:
-    """Reads `HASH/SIZE`, the form that commands take and print; raises InvalidArgument."""
+def parse_digest_text(text: str, default: DigestFunction = SHA256) -> Digest:
+    """Reads `HASH/SIZE`, the form that commands take and print; raises InvalidArgument.
+
+    A hash of the length of those of `default` is one of them.
+    """
     hash_text, slash, size = text.partition("/")
     if not slash or not size.isascii() or not size.isdigit() or len(size) > 16:
         raise InvalidArgument(f"{text[:160]!r} is not a digest: write it as HASH/SIZE")
-    return make_digest(hash_text, int(size), parse_function(0, len(hash_text)))
+    function = parse_function(0, len(hash_text), functions_led_by(default))
+    return make_digest(hash_text, int(size), function)
 
 
-def parse_digests(messages: Iterable[re_pb2.Digest], function_number: int) -> list[Digest]:
-    """All digests of one request, which share one function (D5); raises InvalidArgument."""
-    function: DigestFunction | None = None
-    digests = []
-    for message in messages:
-        if function is None:
-            function = parse_function(function_number, len(message.hash))
-        digests.append(make_digest(message.hash, message.size_bytes, function))
-    return digests
-
-
-def _announced() -> str:
-    return "it serves " + ", ".join(function.name for function in DIGEST_FUNCTIONS)
+def _names(functions: Sequence[DigestFunction]) -> str:
+    """For messages."""
+    return ", ".join(function.name for function in functions)

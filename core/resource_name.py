@@ -1,12 +1,15 @@
 """ByteStream resource names, to and from typed values (conformance 1.5)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Compressor
 
 from .compression import COMPRESSORS
-from .digest import DIGEST_FUNCTIONS, Digest, make_digest, parse_function
+from .digest import DIGEST_FUNCTIONS, Digest, DigestFunction, make_digest, parse_function
 from .errors import InvalidArgument
+from .instances import Instances
 
 LONGEST_NAME = 4096
 """Characters; a longer name is refused before it is looked at."""
@@ -25,7 +28,12 @@ RESERVED_SEGMENTS = frozenset(
 """Words that no segment of an instance name may be (G7)."""
 
 _SEGMENTS = {number: segment for segment, number in COMPRESSORS.items()}
-_FUNCTIONS_BY_SEGMENT = {function.name.lower(): function for function in DIGEST_FUNCTIONS}
+_FUNCTION_NUMBERS = {
+    name.lower(): number
+    for name, number in re_pb2.DigestFunction.Value.items()
+    if number != re_pb2.DigestFunction.UNKNOWN
+}
+"""By segment, whether we serve them or not."""
 
 
 class ReadName(NamedTuple):
@@ -73,23 +81,29 @@ def _blob(digest: Digest, compressor: Compressor.Value) -> str:
     return f"compressed-blobs/{_SEGMENTS[compressor]}/{digest.subject.removeprefix('blobs/')}"
 
 
-def parse_read_name(name: str) -> ReadName:
-    """Raises InvalidArgument for all but the name of a blob in a form that is served."""
+def parse_read_name(name: str, instances: Instances | None = None) -> ReadName:
+    """Raises InvalidArgument for all but the name of a blob in a form that is served.
+
+    Without `instances` any instance name will do, and all functions are told apart as usual.
+    """
     instance_name, rest = _split_instance(name)
     compressor, blob = _split_compressor(name, rest)
-    digest, trailing = _parse_blob(name, blob)
+    digest, trailing = _parse_blob(name, blob, _served(instance_name, instances))
     if trailing:
         raise _malformed(name)
     return ReadName(instance_name, digest, compressor)
 
 
-def parse_write_name(name: str) -> WriteName:
-    """Raises InvalidArgument for all but the name of an upload in a form that is served."""
+def parse_write_name(name: str, instances: Instances | None = None) -> WriteName:
+    """Raises InvalidArgument for all but the name of an upload in a form that is served.
+
+    `instances` as in `parse_read_name`.
+    """
     instance_name, rest = _split_instance(name)
     if rest[0] != "uploads" or len(rest) < 3 or not rest[1]:
         raise _malformed(name)
     compressor, blob = _split_compressor(name, rest[2:])
-    digest, _ = _parse_blob(name, blob)
+    digest, _ = _parse_blob(name, blob, _served(instance_name, instances))
     return WriteName(instance_name, rest[1], digest, compressor)
 
 
@@ -122,15 +136,20 @@ def _split_compressor(name: str, segments: list[str]) -> tuple[Compressor.Value,
     return compressor, segments[2:]
 
 
-def _parse_blob(name: str, rest: list[str]) -> tuple[Digest, list[str]]:
+def _served(instance_name: str, instances: Instances | None) -> Sequence[DigestFunction]:
+    return DIGEST_FUNCTIONS if instances is None else instances.functions(instance_name)
+
+
+def _parse_blob(
+    name: str, rest: list[str], served: Sequence[DigestFunction]
+) -> tuple[Digest, list[str]]:
     """Reads `[function/]hash/size` and returns what stands behind it."""
-    function = _FUNCTIONS_BY_SEGMENT.get(rest[0]) if rest else None
-    if function is not None:
+    number = _FUNCTION_NUMBERS.get(rest[0], 0) if rest else 0
+    if number:
         rest = rest[1:]
     if len(rest) < 2 or not rest[1].isascii() or not rest[1].isdigit() or len(rest[1]) > 16:
         raise _malformed(name)
-    if function is None:
-        function = parse_function(0, len(rest[0]))
+    function = parse_function(number, len(rest[0]), served)
     return make_digest(rest[0], int(rest[1]), function), rest[2:]
 
 

@@ -5,10 +5,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from reapi.core.digest import Digest, parse_digest, parse_function
+from reapi.core.digest import Digest, parse_digest
 from reapi.core.errors import BlobsMissing, NotFound, status_of
 from reapi.core.inlining import with_inlined_outputs
-from reapi.core.instance_names import check_instance_name
+from reapi.core.instances import Instances
 from reapi.core.interfaces import ActionCache, BlobStore, Call
 from reapi.core.request_metadata import request_metadata
 from reapi.core.rpc import Method, bind
@@ -55,21 +55,22 @@ class ExecutionService:
         dispatcher: Dispatcher,
         blobs: BlobStore,
         action_cache: ActionCache,
-        instance_names: frozenset[str],
+        instances: Instances,
     ) -> None:
         self._config = config
         self._dispatcher = dispatcher
         self._blobs = blobs
         self._action_cache = action_cache
-        self._instance_names = instance_names
+        self._instances = instances
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
         return bind(_SERVICE, {"Execute": self.execute, "WaitExecution": self.wait_execution})
 
     async def execute(self, request: ExecuteRequest, call: Call) -> AsyncGenerator[bytes, None]:
-        check_instance_name(request.instance_name, self._instance_names)
-        function = parse_function(request.digest_function, len(request.action_digest.hash))
+        function = self._instances.parse_function(
+            request.instance_name, request.digest_function, len(request.action_digest.hash)
+        )
         action_digest = parse_digest(request.action_digest, function)
         check_size(action_digest, "action")
         name = f"operations/{uuid.uuid4()}"

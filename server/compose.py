@@ -15,7 +15,9 @@ from reapi.cas.config import StorageConfig
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
 from reapi.core.database import Database
+from reapi.core.digest import function_named
 from reapi.core.health import HealthService
+from reapi.core.instances import Instance, Instances
 from reapi.core.reflection import ReflectionService
 from reapi.core.rpc import Method
 from reapi.executor.config import ExecutorConfig
@@ -50,14 +52,14 @@ async def compose(
     `member` is the number of this process among those that share a data directory.
     """
     roles = config.server.roles
-    instance_names = frozenset(config.server.instance_names)
+    instances = _instances(config)
     storage = await stack.enter_async_context(
         factory.open_storage(storage_config(config), registry, member=member)
     )
     forwarder = None
     scheduler_methods: list[Method] = []
     if "scheduler" in roles:
-        scheduler_methods = await _scheduler_methods(config, storage, instance_names, stack)
+        scheduler_methods = await _scheduler_methods(config, storage, instances, stack)
     elif config.scheduler.endpoint is not None:
         channel = await stack.enter_async_context(
             Channel(config.scheduler.endpoint, tool_name="reapi-frontend")
@@ -67,7 +69,7 @@ async def compose(
     methods = list(scheduler_methods)
     if "frontend" in roles:
         has_execution = bool(scheduler_methods)
-        methods += factory.services(storage, instance_names, has_execution=has_execution)
+        methods += factory.services(storage, instances, has_execution=has_execution)
     service_names = frozenset(method.path.split("/")[1] for method in methods)
     health = HealthService(service_names)
     if forwarder is not None:
@@ -79,7 +81,7 @@ async def compose(
 async def _scheduler_methods(
     config: ServerConfig,
     storage: factory.Storage,
-    instance_names: frozenset[str],
+    instances: Instances,
     stack: AsyncExitStack,
 ) -> list[Method]:
     settings = _scheduler_config(config)
@@ -90,7 +92,7 @@ async def _scheduler_methods(
         Dispatcher(settings, database, storage.blobs, storage.action_cache)
     )
     execution = ExecutionService(
-        settings, dispatcher, storage.blobs, storage.action_cache, instance_names
+        settings, dispatcher, storage.blobs, storage.action_cache, instances
     )
     return [
         *execution.methods(),
@@ -138,6 +140,15 @@ def _executor_channel(endpoint: str) -> Channel:
 async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
     await worker.has_joined.wait()
     on_joined()
+
+
+def _instances(config: ServerConfig) -> Instances:
+    settings = {
+        name: Instance(digest_function=function_named(section.digest_function))
+        for name, section in config.instances.items()
+    }
+    names = config.server.instance_names
+    return Instances({name: settings.get(name, Instance()) for name in names})
 
 
 def storage_config(config: ServerConfig) -> StorageConfig:

@@ -10,13 +10,21 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from reapi.core.errors import InvalidArgument
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
+_UNKNOWN_INSTANCE = "unknown_instance"
 Role = Literal["frontend", "scheduler", "executor"]
 
 
@@ -39,6 +47,14 @@ class ServerSection(_Section):
     processes: Annotated[int, Field(gt=0, le=256)] = 1
     # How long running calls may take to end after SIGTERM.
     drain_seconds: PositiveSeconds = 20
+
+
+class InstanceSection(_Section):
+    """[instances.NAME]: what is special about an instance of server.instance_names"""
+
+    # What a hash of 64 digits is of when a request does not say so. Unless it is SHA256, that is
+    # not served under this name: clients never state it in full.
+    digest_function: Literal["SHA256", "BLAKE3", "SHA256TREE"] = "SHA256"
 
 
 class StorageSection(_Section):
@@ -94,9 +110,27 @@ class ServerConfig(_Section):
     # Everything that is kept lives below this folder.
     data_dir: Path = Path("reapi-data")
     server: ServerSection = ServerSection()
+    # By instance name; "" is quoted in TOML.
+    instances: dict[str, InstanceSection] = Field(default_factory=dict)
     storage: StorageSection = StorageSection()
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
+
+    @field_validator("instances")
+    @classmethod
+    def _check_instances(
+        cls, instances: dict[str, InstanceSection], info: ValidationInfo
+    ) -> dict[str, InstanceSection]:
+        """A misspelt name must not silently leave an instance as it is."""
+        server = info.data.get("server")
+        for name in instances:
+            if server is not None and name not in server.instance_names:
+                raise PydanticCustomError(
+                    _UNKNOWN_INSTANCE,
+                    "server.instance_names does not have {name}",
+                    {"name": repr(name)},
+                )
+        return instances
 
 
 def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
@@ -155,4 +189,6 @@ def _problem(error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
+    if error["type"] == _UNKNOWN_INSTANCE:
+        return f"{key}: {error['msg']}"
     return f"{key}: {error['msg']}, not {error['input']!r}"

@@ -11,7 +11,9 @@ import secrets
 from reapi.core.digest import DIGEST_FUNCTIONS, Digest, make_digest
 from reapi.core.errors import InvalidArgument
 
-_NAME = re.compile(r"([a-z0-9]+/)?([0-9a-f]{2})/([0-9a-f]{32,128})-([0-9]{1,16})((?:\.[0-9a-z]+)*)")
+_NAME = re.compile(
+    r"([a-z0-9]+/)?([0-9a-f]{2})/([0-9a-f]{40,128})-(0|[1-9][0-9]{0,15})((?:\.[0-9a-z]+)*)"
+)
 _FUNCTIONS = {function.segment: function for function in DIGEST_FUNCTIONS if function.segment}
 _INFERRED = {
     2 * function.hash_bytes: function for function in DIGEST_FUNCTIONS if function.is_inferred

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from reapi.cas.shared_memory import HashFilter, SharedMemory
+from reapi.cas.hash_filter import HashFilter
+from reapi.cas.shared_memory import SharedMemory
 from reapi.core.database import Database
 from reapi.core.errors import FailedPrecondition
 

@@ -19,9 +19,9 @@ from . import (
 from .exit_codes import FAILED, INTERRUPTED
 
 EPILOG = """\b
-Settings come from flags, then REAPI_SERVER, REAPI_INSTANCE and REAPI_TOKEN_FILE, then reapi.toml
-in this directory or above, then ~/.config/reapi/config.toml (keys: server, instance_name,
-token_file).
+Settings come from flags, then REAPI_SERVER, REAPI_INSTANCE, REAPI_TOKEN_FILE and
+REAPI_DIGEST_FUNCTION, then reapi.toml in this directory or above, then ~/.config/reapi/config.toml
+(keys: server, instance_name, token_file, digest_function).
 \b
 Exit codes: 0 well, 125 any failure of reapi-cli itself, 130 interrupted; `run` exits with the code
 of its command, 124 when the command timed out.
@@ -32,12 +32,15 @@ of its command, 124 when the command timed out.
 @click.option("--server", metavar="grpc://HOST:PORT", help="Where the server listens.")
 @click.option("--instance", "instance_name", metavar="NAME", help="Instance name; empty if unset.")
 @click.option("--token-file", metavar="FILE", help="File with the bearer token to send.")
+@click.option(
+    "--digest-function",
+    metavar="NAME",
+    help="What hashes are of: SHA256 (default), BLAKE3, ...; see `status` for the server's.",
+)
 @click.pass_context
-def cli(
-    context: click.Context, server: str | None, instance_name: str | None, token_file: str | None
-) -> None:
+def cli(context: click.Context, /, **flags: str | None) -> None:
     """Runs commands remotely and looks into the content-addressed store of a REAPI server."""
-    context.obj = {"server": server, "instance_name": instance_name, "token_file": token_file}
+    context.obj = flags
 
 
 for command in (

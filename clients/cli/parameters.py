@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .session import current_settings
+
 if TYPE_CHECKING:
     from reapi.core.digest import Digest
 
@@ -14,16 +16,17 @@ _LONGEST_SECONDS = 30 * 86400.0
 
 
 class DigestType(click.ParamType["Digest"]):
-    """HASH/SIZE"""
+    """HASH/SIZE; the setting `digest_function` is meant by hashes of its length."""
 
     name = "HASH/SIZE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> "Digest":
-        from reapi.core.digest import parse_digest_text
+        from reapi.core.digest import function_named, parse_digest_text
         from reapi.core.errors import InvalidArgument
 
         try:
-            return parse_digest_text(value)
+            default = function_named(current_settings().digest_function)
+            return parse_digest_text(value, default)
         except InvalidArgument as error:
             raise click.ClickException(error.message) from error
 

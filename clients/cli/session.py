@@ -11,9 +11,18 @@ from .exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from reapi.clients.client import Client
+    from reapi.clients.settings import Settings
     from reapi.core.errors import ReapiError
 
 T = TypeVar("T")
+
+
+def current_settings() -> "Settings":
+    """The settings of the command that is running; raises InvalidArgument for a bad file."""
+    from reapi.clients.settings import load_settings
+
+    flags = click.get_current_context().find_root().obj
+    return load_settings(flags, working_directory=Path.cwd())
 
 
 def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
@@ -22,7 +31,6 @@ def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
     Errors of the tree become click's, of one or two lines.
     """
     from reapi.clients.client import Client
-    from reapi.clients.settings import load_settings
     from reapi.core.errors import ReapiError
 
     async def run() -> T:
@@ -30,12 +38,12 @@ def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
             return await work(client)
 
     try:
-        flags = click.get_current_context().find_root().obj
-        settings = load_settings(flags, working_directory=Path.cwd())
+        settings = current_settings()
         client = Client(
             settings.server,
             instance_name=settings.instance_name,
             token=settings.read_token(),
+            digest_function=settings.digest_function,
             tool_name="reapi-cli",
         )
         return asyncio.run(run())

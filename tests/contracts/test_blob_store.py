@@ -10,7 +10,14 @@ import pytest
 
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import (
+    BLAKE3,
+    DIGEST_FUNCTIONS,
+    SHA256,
+    Digest,
+    DigestFunction,
+    digest_of,
+)
 from reapi.core.errors import InvalidArgument, NotFound
 from reapi.core.interfaces import BlobStore
 from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage, serving
@@ -96,6 +103,43 @@ class TestFindMissing:
         absent = [digest_of(b"absent %d" % number) for number in range(2500)]
         mixed = [digest for pair in zip(blobs, absent, strict=True) for digest in pair]
         assert await store.find_missing(mixed) == absent
+
+
+class TestDigestFunctions:
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_D11_equal_bytes_under_two_functions_are_two_blobs(
+        self, store: BlobStore, size: int
+    ) -> None:
+        data = content(size)
+        one, other = digest_of(data, SHA256), digest_of(data, BLAKE3)
+        await store.write_many({one: data})
+        assert await store.find_missing([one, other]) == [other]
+        assert await store.read_many([one, other]) == {one: data}
+        await store.write(other, chunks(data))
+        assert await store.find_missing([one, other]) == []
+        assert await store.read_many([one, other]) == {one: data, other: data}
+        assert await read_all(store, one) == await read_all(store, other) == data
+
+    async def test_D11_a_hash_is_of_its_own_function_only(self, store: BlobStore) -> None:
+        digest = digest_of(b"there", SHA256)
+        await store.write_many({digest: b"there"})
+        misread = digest._replace(function=BLAKE3)
+        assert await store.find_missing([misread]) == [misread]
+        assert set(await store.write_many({misread: b"there"})) == {misread}
+
+    @pytest.mark.parametrize("function", DIGEST_FUNCTIONS, ids=lambda function: function.name)
+    async def test_blobs_of_every_function_are_kept(
+        self, store: BlobStore, function: DigestFunction
+    ) -> None:
+        assert await store.find_missing([digest_of(b"", function)]) == []
+        for size in SIZES:
+            data = content(size)
+            digest = digest_of(data, function)
+            with pytest.raises(InvalidArgument):
+                await store.write(digest, chunks(b"!" + data[1:]))
+            await store.write(digest, chunks(data))
+            assert await read_all(store, digest) == data
+            assert await store.write_many({digest: data}) == {}
 
 
 class TestWriteMany:

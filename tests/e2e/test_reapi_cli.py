@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.server_process import ServerProcess
 
 REAPI_CLI = Path(sys.executable).parent / "reapi-cli"
@@ -82,3 +84,38 @@ def test_a_changed_input_runs_again_and_an_unchanged_one_does_not(
         cached.append(run(server, tmp_path, *arguments)["cached"])
         assert (tmp_path / "out.txt").read_text() == content
     assert cached == [False, True, False, True]
+
+
+@pytest.mark.parametrize("function", ["BLAKE3", "SHA512"])
+def test_everything_works_under_another_digest_function(
+    server: ServerProcess, tmp_path: Path, function: str
+) -> None:
+    """Set once in reapi.toml: run, cached, and each digest that is printed can be asked for."""
+    (tmp_path / "reapi.toml").write_text(f'digest_function = "{function}"\n')
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/text").write_text("content")
+    arguments = ("--input", "in", "--output", "out", "--", "cp", "-r", "in", "out")
+    said = [run(server, tmp_path, *arguments) for _ in range(2)]
+    assert [each["cached"] for each in said] == [False, True]
+    assert (tmp_path / "out/text").read_text() == "content"
+
+    action = reapi_cli(server, tmp_path, "action", said[0]["action_digest"])
+    assert "arguments" in action.stdout
+    assert "result        cached" in action.stdout
+    uploaded = reapi_cli(server, tmp_path, "upload", "in").stdout.strip()
+    assert len(uploaded.partition("/")[0]) == {"BLAKE3": 64, "SHA512": 128}[function]
+    listed = reapi_cli(server, tmp_path, "ls", "--json", uploaded)
+    (entry,) = json.loads(listed.stdout)
+    assert reapi_cli(server, tmp_path, "cat", entry["digest"]).stdout == "content"
+    assert reapi_cli(server, tmp_path, "download", entry["digest"], "copy").returncode == 0
+    assert (tmp_path / "copy").read_text() == "content"
+
+
+def test_64_digits_are_of_the_function_that_is_set(server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    flag = ("--digest-function", "BLAKE3")
+    digest = reapi_cli(server, tmp_path, *flag, "upload", "file").stdout.strip()
+    assert reapi_cli(server, tmp_path, *flag, "cat", digest).stdout == "content"
+    without = reapi_cli(server, tmp_path, "cat", digest)
+    assert without.returncode == 125
+    assert "not here" in without.stderr

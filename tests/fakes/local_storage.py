@@ -8,8 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from reapi.cas.config import StorageConfig
 from reapi.cas.factory import Storage, open_storage, services
+from reapi.core.instances import Instances
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer
+from tests.fakes.instances import INSTANCES
 
 INLINE_MAX_BYTES = 1000
 """Small, so that tests reach files with few bytes."""
@@ -52,11 +54,11 @@ def local_storage(
 async def serving(
     storage: Storage,
     *,
-    instance_names: frozenset[str] = frozenset({"", "main"}),
+    instances: Instances = INSTANCES,
     has_execution: bool = True,
 ) -> AsyncIterator[str]:
     """The address of a real server of the storage's services, wrapped as in production."""
-    methods = services(storage, instance_names, has_execution=has_execution)
+    methods = services(storage, instances, has_execution=has_execution)
     metrics = RpcMetrics(CollectorRegistry())
     async with RpcServer(wrap(methods, metrics), listen="127.0.0.1:0") as server:
         yield f"127.0.0.1:{server.port}"

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from reapi.core.digest import EMPTY_HASHES, Digest, digest_of
+from reapi.core.digest import EMPTY_HASHES, SHA256, Digest, DigestFunction, digest_of
 from reapi.core.errors import InvalidArgument, NotFound, ReapiError
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
 
@@ -10,14 +10,18 @@ _CHUNK_BYTES = 64 << 10
 
 
 class MemoryBlobStore:
-    """Passes the BlobStore contract suite; `blobs` may be looked at and changed by tests."""
+    """Passes the BlobStore contract suite; `blobs` may be looked at and changed by tests.
 
-    def __init__(self) -> None:
+    `function` is for what is added without a digest.
+    """
+
+    def __init__(self, function: DigestFunction = SHA256) -> None:
+        self.function = function
         self.blobs: dict[Digest, bytes] = {}
 
     def add(self, data: bytes) -> Digest:
         """Stores `data` at once and says its digest."""
-        digest = digest_of(data)
+        digest = digest_of(data, self.function)
         self.blobs[digest] = data
         return digest
 

@@ -6,16 +6,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reapi.cas.find_missing import MissingBlobsFinder
+from reapi.cas.hash_filter import HashFilter
 from reapi.cas.presence import Presence
-from reapi.cas.shared_memory import HashFilter
-from reapi.core.digest import digest_of
+from reapi.core.digest import BLAKE3, EMPTY_HASHES, SHA1, SHA256, SHA256TREE, digest_of
 from reapi.core.errors import InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     FindMissingBlobsRequest,
 )
+from tests.fakes.instances import INSTANCES
 from tests.fakes.memory_store import MemoryBlobStore
 
-PRESENT = [digest_of(bytes([number]) * 10**number) for number in range(1, 5)]
+FUNCTIONS = [SHA256, BLAKE3, SHA256TREE, SHA1]
+PRESENT = [
+    digest_of(bytes([number]) * 10**number, function)
+    for number in range(1, 5)
+    for function in FUNCTIONS
+]
+"""Under its own function alone, whatever another one of the same length would say."""
+
 ABSENT = [digest._replace(hash=digest.hash[::-1]) for digest in PRESENT]
 EMPTY_HASH = digest_of(b"").hash
 
@@ -32,7 +40,8 @@ FILTERS = {is_complete: make_filter(is_complete=is_complete) for is_complete in 
 
 hashes = st.one_of(
     st.sampled_from([digest.hash for digest in (*PRESENT, *ABSENT)]),
-    st.sampled_from([EMPTY_HASH, "", "0" * 63, "0" * 65, PRESENT[0].hash.upper(), "g" * 64]),
+    st.sampled_from(list(EMPTY_HASHES.values())),
+    st.sampled_from(["", "0" * 63, "0" * 65, PRESENT[0].hash.upper(), "g" * 64]),
     st.text(max_size=70),
 )
 sizes = st.one_of(
@@ -53,12 +62,14 @@ def requests(draw: st.DrawFn) -> bytes:
     """Mostly well-formed requests, some with odd digests, some with bytes changed."""
     digests = draw(st.lists(st.one_of(plain_digests, plain_digests, odd_digests), max_size=6))
     message = FindMissingBlobsRequest(
-        instance_name=draw(st.sampled_from(["", "main", "other", "ünï", "x" * 200])),
+        instance_name=draw(st.sampled_from(["", "main", "buck2", "other", "ünï", "x" * 200])),
         blob_digests=digests,
-        digest_function=draw(st.sampled_from([0, 1, 2, 9])),
+        digest_function=draw(st.sampled_from([0, 1, 2, 3, 8, 9, 99])),
     )
     serialized = bytearray(message.SerializeToString())
-    for _ in range(draw(st.integers(0, 2)) if serialized else 0):
+    for _ in range(draw(st.integers(0, 2))):
+        if not serialized:
+            break
         position = draw(st.integers(0, len(serialized) - 1))
         replacement = draw(st.binary(max_size=3))
         serialized[position : position + draw(st.integers(0, 2))] = replacement
@@ -69,7 +80,7 @@ def make_finder(*, is_filter_complete: bool = False) -> MissingBlobsFinder:
     """One that remembers nothing yet."""
     store = MemoryBlobStore()
     store.blobs = {digest: b"" for digest in PRESENT}
-    return MissingBlobsFinder(store, PRESENCE, FILTERS[is_filter_complete], frozenset({"", "main"}))
+    return MissingBlobsFinder(store, PRESENCE, FILTERS[is_filter_complete], INSTANCES)
 
 
 def answer(request: bytes, *, is_filter_complete: bool, times: int) -> bytes | str:
@@ -104,6 +115,10 @@ def entry(hash_text: str, size: bytes) -> bytes:
 @example(entry(EMPTY_HASH, b"\x01"))
 @example(entry(ABSENT[0].hash, b"\x0a").replace(b"\x12\x44", b"\x12\x45") + b"\x12\x00")
 @example(b"\x0a\x04main" + entry(ABSENT[0].hash, b"\x0a") + b"\x18\x01")
+@example(b"\x0a\x04main" + entry(PRESENT[0].hash, b"\x0a") + b"\x18\x09")
+@example(b"\x0a\x05buck2" + entry(PRESENT[1].hash, b"\x0a"))
+@example(b"\x0a\x05buck2" + entry(PRESENT[0].hash, b"\x0a") + b"\x18\x01")
+@example(b"\x0a\x02\x18\x01")
 @example(b"\x0a\x04main" + entry(ABSENT[0].hash, b"\x0a") + b"\x18\x01\x18\x02")
 @settings(deadline=None, max_examples=500, derandomize=True)
 def test_both_paths_give_the_same_answer(request: bytes) -> None:

@@ -6,9 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reapi.core.digest import (
+    DIGEST_FUNCTIONS,
     EMPTY_HASHES,
-    SHA256,
     Digest,
+    DigestFunction,
     digest_of,
     make_digest,
     parse_digest_text,
@@ -29,14 +30,16 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 
 DIGEST = digest_of(b"x")
 
-digests = st.builds(digest_of, st.binary(max_size=20))
+digests = st.builds(digest_of, st.binary(max_size=20), st.sampled_from(DIGEST_FUNCTIONS))
 segments = st.text(min_size=1, max_size=8).filter(
     lambda text: "/" not in text and text not in RESERVED_SEGMENTS
 )
 instance_names = st.lists(segments, max_size=3).map("/".join)
 
 odd_segments = st.one_of(
-    st.sampled_from([*sorted(RESERVED_SEGMENTS), "", "..", "%2e", "sha256", "blake3", "zstd"]),
+    st.sampled_from(
+        [*sorted(RESERVED_SEGMENTS), "", "..", "%2e", "sha256", "blake3", "md5", "zstd"]
+    ),
     st.sampled_from([DIGEST.hash, DIGEST.hash.upper(), "1", "01", "-1", "1" * 30, "\u0661"]),
     st.text(max_size=10),
 )
@@ -67,23 +70,26 @@ def test_any_resource_name_is_parsed_or_invalid(name: str) -> None:
             parsed = parse(name)
         except InvalidArgument:
             continue
-        assert parsed.digest == make_digest(parsed.digest.hash, parsed.digest.size_bytes)
+        assert parsed.digest == make_digest(*parsed.digest)
         assert not set(parsed.instance_name.split("/")) & RESERVED_SEGMENTS
         assert parsed.instance_name == "" or "" not in parsed.instance_name.split("/")
 
 
 @given(digests)
 def test_digest_text_round_trips(digest: Digest) -> None:
-    assert parse_digest_text(str(digest)) == digest
+    assert parse_digest_text(str(digest), digest.function) == digest
 
 
 @given(
-    st.one_of(st.text(max_size=70), st.sampled_from([DIGEST.hash, EMPTY_HASHES[SHA256]])),
+    st.one_of(st.text(max_size=70), st.sampled_from([DIGEST.hash, *EMPTY_HASHES.values()])),
     st.one_of(st.integers(-(2**64), 2**64), st.integers(-1, 2)),
+    st.sampled_from(DIGEST_FUNCTIONS),
 )
-def test_any_digest_is_made_or_invalid(hash_text: str, size_bytes: int) -> None:
+def test_any_digest_is_made_or_invalid(
+    hash_text: str, size_bytes: int, function: DigestFunction
+) -> None:
     try:
-        digest = make_digest(hash_text, size_bytes)
+        digest = make_digest(hash_text, size_bytes, function)
     except InvalidArgument:
         return
     assert bytes.fromhex(digest.hash).hex() == hash_text

@@ -10,7 +10,7 @@ from reapi.cas.batch_read import BatchReader
 from reapi.cas.wire import length_delimited, read_varint, varint
 from reapi.cas.write_chunk import WriteChunk, parse_write_request
 from reapi.core.compression import decompress_blob
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import BLAKE3, DIGEST_FUNCTIONS, SHA1, SHA256, Digest, digest_of
 from reapi.core.errors import InvalidArgument
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     BatchReadBlobsRequest,
@@ -18,6 +18,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     Compressor,
 )
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadResponse, WriteRequest
+from tests.fakes.instances import INSTANCES
 from tests.fakes.memory_store import MemoryBlobStore
 
 LONG = bytes(range(256)) * 20
@@ -76,29 +77,41 @@ def test_write_requests_are_read_as_the_library_reads_them(message: bytes) -> No
     assert (found and found._replace(data=bytes(found.data))) == expected
 
 
-BLOBS = {digest_of(data): data for data in (b"", b"a", b"b" * 200, b"c" * 20_000)}
-ABSENT = digest_of(b"absent")
-digests = st.sampled_from([*BLOBS, ABSENT])
+BLOBS = {
+    digest_of(data, function): data
+    for data in (b"", b"a", b"b" * 200, b"c" * 20_000)
+    for function in DIGEST_FUNCTIONS
+}
 
 
-@given(
-    st.lists(digests, max_size=6),
-    st.sampled_from(["", "main"]),
-    st.sampled_from([0, 1]),
-    st.booleans(),
-)
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[str, int, list[Digest]]:
+    """An instance, the number of a function or 0 where that means it, and digests of it."""
+    instance_name, function, is_stated = draw(
+        st.sampled_from(
+            [(name, function, True) for name in ("", "main") for function in DIGEST_FUNCTIONS]
+            + [("main", SHA256, False), ("", SHA1, False), ("buck2", BLAKE3, False)]
+        )
+    )
+    known = [digest for digest in BLOBS if digest.function is function]
+    digests = st.sampled_from([*known, digest_of(b"absent", function)])
+    return instance_name, function.number * is_stated, draw(st.lists(digests, max_size=6))
+
+
+@given(batches(), st.booleans())
 def test_batch_read_replies_are_read_by_the_library(
-    asked: list[Digest], instance_name: str, function: int, with_compressors: bool
+    batch: tuple[str, int, list[Digest]], with_compressors: bool
 ) -> None:
+    instance_name, number, asked = batch
     store = MemoryBlobStore()
     store.blobs = dict(BLOBS)
     request = BatchReadBlobsRequest(
         instance_name=instance_name,
         digests=[digest.to_message() for digest in asked],
         acceptable_compressors=[0, 1] if with_compressors else [],
-        digest_function=function,
+        digest_function=number,  # type: ignore[arg-type]  # an enum's number
     )
-    reader = BatchReader(store, frozenset({"", "main"}))
+    reader = BatchReader(store, INSTANCES)
     reply = asyncio.run(reader.read(request.SerializeToString()))
     response = BatchReadBlobsResponse.FromString(reply)
     distinct = list(dict.fromkeys(asked))

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
 from reapi.clients.methods import EXECUTE, GET_ACTION_RESULT, WAIT_EXECUTION
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -51,9 +51,10 @@ class System:
         command: re_pb2.Command,
         tree: Tree | None = None,
         action: Mapping[str, Any] | None = None,
+        function: DigestFunction = SHA256,
     ) -> Digest:
         """Uploads an Action with all that it needs; `action` are further fields of it."""
-        store = MemoryBlobStore()
+        store = MemoryBlobStore(function)
         root = add_tree(store, tree or {})
         message = re_pb2.Action(
             command_digest=store.add(command.SerializeToString()).to_message(),
@@ -61,7 +62,7 @@ class System:
             **(action or {}),
         )
         digest = store.add(message.SerializeToString())
-        await self.add_blobs(*store.blobs.values())
+        assert not await self.blobs.write_many(store.blobs)
         return digest
 
     def stream(self, action: Digest, **request: Any) -> AsyncGenerator[Operation, None]:
@@ -103,9 +104,9 @@ class System:
         assert (await self.run_action(action)).cached_result
         return response.result
 
-    async def read(self, digest: re_pb2.Digest) -> bytes:
+    async def read(self, digest: re_pb2.Digest, function: DigestFunction = SHA256) -> bytes:
         """A blob that must be in the CAS."""
-        wanted = Digest(digest.hash, digest.size_bytes)
+        wanted = Digest(digest.hash, digest.size_bytes, function)
         return (await self.blobs.read_many([wanted]))[wanted]
 
     async def stdout(self, response: re_pb2.ExecuteResponse) -> str:
@@ -167,7 +168,12 @@ async def open_system(folder: Path, **sections: Mapping[str, Any]) -> AsyncItera
     config = ServerConfig.model_validate(
         {
             "data_dir": folder / "data",
-            "server": {"listen": "127.0.0.1:0", "roles": ("frontend", "scheduler")},
+            "server": {
+                "listen": "127.0.0.1:0",
+                "roles": ("frontend", "scheduler"),
+                "instance_names": ("", "main", "buck2"),
+            },
+            "instances": {"buck2": {"digest_function": "BLAKE3"}},
             **sections,
         }
     )

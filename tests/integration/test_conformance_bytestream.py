@@ -10,6 +10,7 @@ import pytest
 
 from reapi.cas.factory import Storage
 from reapi.core.digest import Digest, digest_of
+from reapi.core.instances import Instance, Instances
 from reapi.core.resource_name import read_name, write_name
 from reapi.protos.google.bytestream.bytestream_pb2 import (
     QueryWriteStatusRequest,
@@ -94,9 +95,9 @@ class TestNames:
     async def test_BS1_the_instance_is_all_left_of_the_first_keyword(
         self, storage: Storage, instance_name: str
     ) -> None:
-        names = frozenset({instance_name})
+        instances = Instances({instance_name: Instance()})
         digest = digest_of(SMALL)
-        async with serving(storage, instance_names=names) as address, raw_client(address) as client:
+        async with serving(storage, instances=instances) as address, raw_client(address) as client:
             name = write_name(instance_name, "u", digest)
             assert await write(client, [*requests_of(name, SMALL)]) == len(SMALL)
             request = ReadRequest(resource_name=read_name(instance_name, digest))

@@ -1,4 +1,4 @@
-"""Conformance of GetCapabilities, and of what all storage services share (conformance 1.1-1.3)."""
+"""Conformance of GetCapabilities, and of what all storage services share (conformance 1.1, 1.2)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from reapi.core.digest import digest_of
+from reapi.core.digest import DIGEST_FUNCTIONS, digest_of
 from reapi.core.resource_name import RESERVED_SEGMENTS, read_name, write_name
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
@@ -145,7 +145,7 @@ class TestGeneral:
 
     async def test_G10_unknown_enum_numbers_are_invalid(self, client: RawClient) -> None:
         message = DIGEST.to_message()
-        for number in (FUNCTION.MD5, FUNCTION.BLAKE3, 77):
+        for number in (FUNCTION.MD5, 77):
             request = re_pb2.FindMissingBlobsRequest(
                 blob_digests=[message],
                 digest_function=number,  # type: ignore[arg-type]  # what a newer client may send
@@ -155,32 +155,6 @@ class TestGeneral:
     async def test_requests_that_are_no_messages_are_invalid(self, client: RawClient) -> None:
         assert await code_of(client.cas.FindMissingBlobs(b"\xff\xff")) == INVALID
         assert await code_of(client.cas.BatchReadBlobs(b"\xff\xff")) == INVALID
-
-
-class TestDigestFunctions:
-    async def test_D2_an_unstated_function_is_inferred(self, client: RawClient) -> None:
-        request = re_pb2.FindMissingBlobsRequest(blob_digests=[DIGEST.to_message()])
-        assert not (await client.cas.FindMissingBlobs(request)).missing_blob_digests
-        request.digest_function = FUNCTION.SHA256
-        assert not (await client.cas.FindMissingBlobs(request)).missing_blob_digests
-
-    async def test_D3_a_redundant_segment_is_taken(self, client: RawClient) -> None:
-        request = ReadRequest(resource_name=f"blobs/sha256/{DIGEST}")
-        (reply,) = await client.bytestream.Read(request)
-        assert reply.data == DATA
-
-    async def test_D5_a_mix_of_lengths_is_invalid(self, client: RawClient) -> None:
-        other = re_pb2.Digest(hash="0" * 40, size_bytes=1)
-        request = re_pb2.FindMissingBlobsRequest(blob_digests=[DIGEST.to_message(), other])
-        assert await code_of(client.cas.FindMissingBlobs(request)) == INVALID
-
-
-async def test_D1_a_hash_has_the_length_of_its_function(client: RawClient) -> None:
-    for length in (32, 40, 63, 65, 66, 96, 128):
-        request = re_pb2.FindMissingBlobsRequest(
-            blob_digests=[re_pb2.Digest(hash="a" * length, size_bytes=1)]
-        )
-        assert await code_of(client.cas.FindMissingBlobs(request)) == INVALID
 
 
 class TestCapabilities:
@@ -225,8 +199,22 @@ class TestCapabilities:
             capabilities.cache_capabilities.digest_functions,
             execution.digest_functions,
         ):
-            assert functions
+            assert list(functions) == [function.number for function in DIGEST_FUNCTIONS]
             assert FUNCTION.UNKNOWN not in functions
+
+    async def test_CAP6_Q_BUCK5_an_instance_announces_what_it_can_tell_apart(
+        self, client: RawClient
+    ) -> None:
+        request = re_pb2.GetCapabilitiesRequest(instance_name="buck2")
+        reply = await client.capabilities.GetCapabilities(request)
+        assert reply.execution_capabilities.digest_function == FUNCTION.BLAKE3
+        for functions in (
+            reply.cache_capabilities.digest_functions,
+            reply.execution_capabilities.digest_functions,
+        ):
+            assert functions[0] == FUNCTION.BLAKE3
+            assert FUNCTION.SHA256 not in functions
+            assert {FUNCTION.SHA1, FUNCTION.SHA512, FUNCTION.SHA256TREE} <= set(functions)
 
     async def test_CAP7_L1_a_batch_fits_into_a_message_of_4_MiB(
         self, capabilities: re_pb2.ServerCapabilities

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.longrunning.operations_pb2 import Operation
 
-from reapi.core.digest import SHA256, digest_of
+from reapi.core.digest import SHA256
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.scheduler.config import SchedulerConfig
 from reapi.server import compose as composition
@@ -78,16 +78,6 @@ async def test_EX24_all_timestamps_are_set_and_in_order(system: System) -> None:
     times = [getattr(metadata, f"{name}_timestamp").ToNanoseconds() for name in TIMES]
     assert times == sorted(times)
     assert metadata.virtual_execution_duration.ToMilliseconds() >= 20
-
-
-async def test_D6_outputs_have_the_function_of_the_action(system: System) -> None:
-    action = await system.add(sh("mkdir d; echo a >d/a", output_paths=["d"]))
-    response = await system.run_action(action, digest_function=SHA256.number)
-    (directory,) = response.result.output_directories
-    data = await system.read(directory.tree_digest)
-    assert digest_of(data, SHA256).to_message() == directory.tree_digest
-    tree = re_pb2.Tree.FromString(data)
-    assert tree.root.files[0].digest == digest_of(b"a\n", SHA256).to_message()
 
 
 async def test_EX22_more_urgent_actions_run_first(idle_system: System, open_path: Path) -> None:

@@ -15,6 +15,7 @@ from reapi.core.resource_name import read_name, write_name
 from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
+from tests.fakes.instances import INSTANCES
 from tests.fakes.local_storage import local_storage, serving
 from tests.fakes.raw_client import RawClient, code_of, raw_client
 from tests.fakes.zstd_frames import skippable_frame
@@ -160,7 +161,7 @@ async def test_BS9_stored_frames_are_passed_on_as_they_are(storage: Storage) -> 
     text, small = await store(storage, TEXT), await store(storage, SMALL)
     frame = skippable_frame(b"stored") + compress_blob(TEXT)
     service = ByteStreamService(
-        storage.blobs, storage.uploads, frozenset({""}), StoredFrames(text, frame)
+        storage.blobs, storage.uploads, INSTANCES, StoredFrames(text, frame)
     )
     async with (
         RpcServer(service.methods(), listen="127.0.0.1:0") as server,

@@ -11,12 +11,13 @@ from reapi.cas.split_blob import BlobSplitter
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ReapiError
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.fakes.instances import INSTANCES
 from tests.fakes.local_storage import ManualClock
 from tests.fakes.memory_results import MemoryResultTable
 from tests.fakes.memory_store import MemoryBlobStore
 
 RETENTION_SECONDS = 24 * 3600
-INSTANCE_NAMES = frozenset({"", "main"})
+
 FUNCTION = re_pb2.ChunkingFunction
 
 
@@ -66,8 +67,8 @@ class Chunking:
         self.clock = ManualClock()
         self.presence = Presence(self.clock, RETENTION_SECONDS, lambda: 0)
         self.records = ChunkRecords(self.results, self.presence)
-        self._splitter = BlobSplitter(self.blobs, self.records, INSTANCE_NAMES)
-        self._splicer = BlobSplicer(self.blobs, self.records, INSTANCE_NAMES)
+        self._splitter = BlobSplitter(self.blobs, self.records, INSTANCES)
+        self._splicer = BlobSplicer(self.blobs, self.records, INSTANCES)
 
     async def split(self, blob: Digest, **fields: int) -> re_pb2.SplitBlobResponse:
         request = re_pb2.SplitBlobRequest(blob_digest=blob.to_message(), **fields)  # type: ignore[arg-type]

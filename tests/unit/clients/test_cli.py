@@ -382,6 +382,19 @@ async def test_settings_come_from_the_project_file(server: FakeReapiServer, cli:
     assert "reapi.toml: unknown key 'sever'" in ended.stderr
 
 
+async def test_B6_a_digest_function_is_a_flag_and_checked(
+    server: FakeReapiServer, cli: Cli
+) -> None:
+    ended = await cli("--digest-function", "blake3", "run", "step")
+    assert ended.exit_code == 125
+    assert "does not serve digest function BLAKE3" in ended.stderr
+    assert "it serves SHA256" in ended.stderr
+    for arguments in (("run", "step"), ("cat", f"{'a' * 64}/1")):
+        ended = await cli("--digest-function", "MD5", *arguments)
+        assert ended.exit_code == 125
+        assert "'MD5' is none of the digest functions SHA256, BLAKE3" in ended.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
     ended = await cli("completion", shell)

@@ -17,7 +17,7 @@ from reapi.clients import (
     RunProgress,
     SyncClient,
 )
-from reapi.core.digest import digest_of
+from reapi.core.digest import digest_of, function_named
 from reapi.core.errors import DeadlineExceeded, InvalidArgument, NotFound
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult, Tree
 from tests.fakes.fake_execution import FakeRun
@@ -41,6 +41,44 @@ def test_all_that_is_public_can_be_imported() -> None:
         assert getattr(reapi.clients, name).__doc__
     with pytest.raises(AttributeError, match="nonsense"):
         reapi.clients.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["BLAKE3", "sha512"])
+async def test_B6_a_digest_function_that_is_not_announced_is_refused_with_those_that_are(
+    server: FakeReapiServer, root: Path, name: str
+) -> None:
+    """reliability B6, told before anything is sent."""
+    digest = digest_of(b"x", function_named(name))
+    async with Client(server.address, instance_name="", digest_function=name) as client:
+        for call in (
+            client.run(["step"], inputs=["in"], root=root),
+            client.upload_bytes(b"x"),
+            client.upload_file(root / "in"),
+            client.upload_tree(root),
+            client.read_bytes(digest),
+            client.list_directory(digest),
+            client.download_file(digest, root / "out"),
+            client.download_tree(digest, root / "out"),
+            client.get_action(digest),
+            client.get_action_result(digest),
+            client.execute(digest),
+            anext(client.read(digest)),
+        ):
+            with pytest.raises(InvalidArgument, match=rf"{name.upper()} .* it serves SHA256"):
+                await call
+    assert set(server.calls) == {"GetCapabilities"}
+
+
+async def test_a_server_is_asked_once_for_its_digest_functions(server: FakeReapiServer) -> None:
+    async with Client(server.address) as client:
+        for number in range(3):
+            await client.upload_bytes(b"%d" % number)
+    assert server.calls["GetCapabilities"] == 1
+
+
+def test_a_name_that_is_no_digest_function_is_refused_at_once() -> None:
+    with pytest.raises(InvalidArgument, match=r"'MD5' .* SHA256, BLAKE3"):
+        SyncClient("127.0.0.1:1", digest_function="MD5")
 
 
 async def test_run_goes_from_files_to_files(server: FakeReapiServer, root: Path) -> None:

@@ -16,7 +16,7 @@ from reapi.clients.merkle import LocalTree, build_tree
 from reapi.clients.model import Progress
 from reapi.clients.remote_tree import Entries, read_directories
 from reapi.clients.upload import upload
-from reapi.core.digest import digest_of
+from reapi.core.digest import BLAKE3, SHA256, SHA512, digest_of
 from reapi.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Directory
 from tests.fakes.reapi_server import FakeReapiServer
@@ -229,6 +229,29 @@ def test_a_file_that_has_just_changed_is_not_remembered(tmp_path: Path) -> None:
     file.write_text("new")
     with FileDigests(cache) as digests:
         assert digests.digest(str(file), status) == digest_of(b"new")
+
+
+def test_D11_a_file_has_a_remembered_digest_of_each_function(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("old")
+    cache = tmp_path / "digests.sqlite"
+    status = os.stat(file)
+    for _ in range(2):  # the second time from memory: the file has changed
+        for function in (SHA256, BLAKE3, SHA512):
+            with FileDigests(cache, function) as digests:
+                digests._youngest_ns = 2**63
+                assert digests.digest(str(file), status) == digest_of(b"old", function)
+        file.write_text("new")
+
+
+def test_D5_all_digests_of_a_tree_are_of_one_function(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/file").write_text("text")
+    with FileDigests(None, BLAKE3) as digests:
+        tree = build_tree(tmp_path, [""], digests)
+    assert {digest.function for digest in (*tree.blobs, *tree.files)} == {BLAKE3}
+    assert all(digest_of(data, BLAKE3) == digest for digest, data in tree.blobs.items())
+    assert list(tree.files) == [digest_of(b"text", BLAKE3)]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database at all" * 100])

@@ -38,6 +38,15 @@ def test_the_nearer_place_wins_for_each_key(tmp_path: Path, home: Path) -> None:
     assert load(below, home, flags, REAPI_SERVER="env:1") == Settings("flag:1", "user", None)
 
 
+def test_the_digest_function_is_set_like_the_rest(tmp_path: Path, home: Path) -> None:
+    assert load(tmp_path, home).digest_function == "SHA256"
+    (tmp_path / "reapi.toml").write_text('digest_function = "SHA1"')
+    assert load(tmp_path, home).digest_function == "SHA1"
+    assert load(tmp_path, home, REAPI_DIGEST_FUNCTION="SHA512").digest_function == "SHA512"
+    flags: dict[str, str | None] = {"digest_function": "BLAKE3"}
+    assert load(tmp_path, home, flags, REAPI_DIGEST_FUNCTION="x").digest_function == "BLAKE3"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

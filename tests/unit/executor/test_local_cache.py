@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import BLAKE3, Digest, digest_of
 from reapi.core.errors import BlobsMissing, Unavailable
 from reapi.executor import fetch
 from reapi.executor.local_cache import CachedFile, FileKey, LocalCache
@@ -61,6 +61,15 @@ async def test_files_have_the_bytes_mode_and_time_of_inputs(
     modes = [os.stat(file.path).st_mode & 0o777 for file in (plain, executable)]
     assert modes == [0o444, 0o555]
     assert os.stat(plain.path).st_mtime_ns == fetch.FILE_TIME_NS
+
+
+async def test_D11_a_hash_under_two_functions_is_two_files(
+    cache: LocalCache, store: SlowStore
+) -> None:
+    digest = digest_of(b"data")
+    store.blobs = {digest: b"data", digest._replace(function=BLAKE3): b"else"}
+    files = await cache.acquire([FileKey(digest, False) for digest in store.blobs], store)
+    assert [data(file) for file in files] == [b"data", b"else"]
 
 
 async def test_a_file_is_fetched_once_however_many_want_it(

@@ -40,6 +40,7 @@ from reapi.scheduler.execution_service import ExecutionService
 from reapi.scheduler.journal import MIGRATIONS
 from reapi.scheduler.operations_service import OperationsService
 from reapi.scheduler.worker_service import WorkerService
+from tests.fakes.instances import INSTANCES
 from tests.fakes.memory_store import MemoryActionCache, MemoryBlobStore
 
 CONFIG = SchedulerConfig(heartbeat_seconds=30, worker_timeout_seconds=120)
@@ -74,7 +75,7 @@ class Scheduler:
             Dispatcher(self.config, self.database, self.blobs, self.action_cache)
         )
         self.execution = ExecutionService(
-            self.config, self.dispatcher, self.blobs, self.action_cache, frozenset(("", "main"))
+            self.config, self.dispatcher, self.blobs, self.action_cache, INSTANCES
         )
         self.operations = OperationsService(self.dispatcher)
         self.workers = WorkerService(self.config, self.dispatcher)

@@ -38,6 +38,18 @@ def test_a_file_is_overlaid_by_the_environment_and_both_by_flags(
     assert config.storage.retention_seconds == 1
 
 
+def test_an_instance_may_have_a_section_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _write(tmp_path, '[instances.""]\ndigest_function = "SHA256TREE"\n')
+    monkeypatch.setenv("REAPI_INSTANCES__MAIN", '{"digest_function": "BLAKE3"}')
+    instances = load_config(file, {}).instances
+    assert {name: section.digest_function for name, section in instances.items()} == {
+        "": "SHA256TREE",
+        "main": "BLAKE3",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -46,6 +58,15 @@ def test_a_file_is_overlaid_by_the_environment_and_both_by_flags(
         ('[storage]\nretention_seconds = "x"\n', "storage.retention_seconds: "),
         ("[executor]\nslots = 0\n", "executor.slots: Input should be greater than 0, not 0"),
         ('[server]\nroles = ["cook"]\n', "server.roles.0: "),
+        (
+            "[instances.mian]\n",
+            "instances: server.instance_names does not have 'mian'",
+        ),
+        (
+            '[instances.main]\ndigest_function = "MD5"\n',
+            "instances.main.digest_function: Input should be 'SHA256', 'BLAKE3' or 'SHA256TREE'",
+        ),
+        ("[instances.main]\nquota = 1\n", "instances.main.quota: there is no such key"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, expected: str) -> None:
