@@ -1,10 +1,12 @@
 """What every BlobStore must do; a new one adds one line to FACTORIES."""
 
 import asyncio
+import itertools
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,9 +20,10 @@ from reapi.core.digest import (
     DigestFunction,
     digest_of,
 )
-from reapi.core.errors import InvalidArgument, NotFound
+from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from reapi.core.interfaces import BlobStore
-from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage, serving
+from tests.contracts.combined_stores import COMBINED
+from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_storage, serving
 from tests.fakes.memory_store import MemoryBlobStore
 
 
@@ -49,6 +52,48 @@ FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[BlobStore]]] =
     "memory": _memory,
     "local": _local,
     "remote": _remote,
+    **COMBINED,
+}
+
+
+class Deleting(NamedTuple):
+    """A store, and what makes it delete a blob that it has promised to nobody any more."""
+
+    store: BlobStore
+    delete: Callable[[Digest], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _deleting_memory(path: Path) -> AsyncIterator[Deleting]:
+    store = MemoryBlobStore()
+
+    async def delete(digest: Digest) -> None:
+        await asyncio.sleep(0)
+        store.blobs.pop(digest, None)
+
+    yield Deleting(store, delete)
+
+
+@asynccontextmanager
+async def _evicting_local(path: Path) -> AsyncIterator[Deleting]:
+    clock = ManualClock()
+    async with local_storage(path, clock=clock, max_size_bytes=5_000_000) as storage:
+        fillers = itertools.count()
+
+        async def delete(digest: Digest) -> None:
+            """Makes others need the room, once its time is over, who then leave too."""
+            clock.seconds += 48 * 3600
+            for filler in itertools.islice(fillers, 6):
+                data = bytes([filler]) * 1_200_000
+                await storage.blobs.write_many({digest_of(data): data})
+            clock.seconds += 48 * 3600
+
+        yield Deleting(storage.blobs, delete)
+
+
+DELETING_FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Deleting]]] = {
+    "memory": _deleting_memory,
+    "local": _evicting_local,
 }
 
 
@@ -281,3 +326,123 @@ class TestWrite:
                 *(store.write_many({digest: data}) for _ in range(4)),
             )
             assert await read_all(store, digest) == data
+
+    @pytest.mark.parametrize("size", [900, 3_000_000])
+    async def test_cancelling_one_writer_spoils_nothing_for_another(
+        self, store: BlobStore, size: int
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        half_way = [asyncio.Event(), asyncio.Event()]
+        may_go_on = asyncio.Event()
+
+        async def pausing(arrived: asyncio.Event) -> AsyncIterator[bytes]:
+            yield data[: size // 2]
+            arrived.set()
+            await may_go_on.wait()
+            yield data[size // 2 :]
+
+        cancelled, staying = (
+            asyncio.create_task(store.write(digest, pausing(arrived))) for arrived in half_way
+        )
+        for arrived in half_way:
+            await arrived.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert await store.find_missing([digest]) == [digest]
+        may_go_on.set()
+        await staying
+        assert await store.find_missing([digest]) == []
+        assert await read_all(store, digest) == data
+
+    @pytest.mark.parametrize("size", [900, 3_000_000])
+    async def test_a_writer_of_wrong_bytes_spoils_nothing_for_another(
+        self, store: BlobStore, size: int
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        outcomes = await asyncio.gather(
+            store.write(digest, chunks(data)),
+            store.write(digest, chunks(b"!" + data[1:])),
+            store.write(digest, chunks(data)),
+            return_exceptions=True,
+        )
+        # One that came later may have been told that the blob is there, its bytes unseen.
+        assert [outcomes[0], outcomes[2]] == [None, None]
+        assert outcomes[1] is None or isinstance(outcomes[1], InvalidArgument)
+        assert await read_all(store, digest) == data
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_a_blob_is_read_while_it_is_written_again(
+        self, store: BlobStore, size: int
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        await store.write_many({digest: data})
+        outcomes = await asyncio.gather(
+            *(read_all(store, digest) for _ in range(3)),
+            store.write(digest, chunks(data)),
+            store.write_many({digest: data}),
+            *(read_all(store, digest) for _ in range(3)),
+        )
+        assert [outcome for outcome in outcomes if isinstance(outcome, bytes)] == [data] * 6
+
+
+class TestDeletion:
+    """Where a store can be made to delete what it holds."""
+
+    @pytest.fixture(params=DELETING_FACTORIES)
+    async def deleting(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> AsyncIterator[Deleting]:
+        async with DELETING_FACTORIES[request.param](tmp_path) as made:
+            yield made
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_what_was_deleted_is_missing_and_may_be_written_again(
+        self, deleting: Deleting, size: int
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        await deleting.store.write(digest, chunks(data))
+        await deleting.delete(digest)
+        assert await deleting.store.find_missing([digest]) == [digest]
+        assert await deleting.store.read_many([digest]) == {}
+        with pytest.raises(NotFound):
+            await read_all(deleting.store, digest)
+        await deleting.store.write(digest, chunks(data))
+        assert await read_all(deleting.store, digest) == data
+
+    @pytest.mark.parametrize("size", [INLINE_MAX_BYTES + 1, 3_000_000])
+    async def test_a_reader_during_deletion_gets_right_bytes_or_data_loss(
+        self, deleting: Deleting, size: int
+    ) -> None:
+        data = content(size)
+        digest = digest_of(data)
+        await deleting.store.write(digest, chunks(data))
+        read = b""
+        with suppress(DataLoss):  # and never NotFound, after the first chunk
+            async with aclosing(deleting.store.read(digest)) as reader:
+                read = await anext(reader)
+                await deleting.delete(digest)
+                async for chunk in reader:
+                    read += chunk
+            assert read == data
+        assert data.startswith(read)
+
+    async def test_writers_during_deletion_are_not_deceived(self, deleting: Deleting) -> None:
+        data = content(3_000_000)
+        digest = digest_of(data)
+        for _ in range(5):
+            await deleting.store.write(digest, chunks(data))
+            outcomes = await asyncio.gather(
+                deleting.delete(digest),
+                deleting.store.write(digest, chunks(data)),
+                deleting.store.write_many({digest: data}),
+                return_exceptions=True,
+            )
+            assert outcomes[0] is None
+            assert outcomes[1] is None or isinstance(outcomes[1], ResourceExhausted)
+            if not await deleting.store.find_missing([digest]):
+                assert await read_all(deleting.store, digest) == data
