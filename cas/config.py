@@ -12,6 +12,10 @@ class StorageConfig:
     data_dir: Path
     """The databases and the directories blobs/, incoming/ and quarantine/."""
 
+    dsn_file: Path | None = None
+    """Holds the connection string of PostgreSQL, which then has the state instead of databases in
+    `data_dir`: any number of servers may share it."""
+
     processes: int = 1
     """So many processes of one server use it at a time."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -34,8 +35,12 @@ from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
 from .state.interface import BlobIndex, ResultTable
-from .state.sqlite import SqliteState, open_sqlite
+from .state.opened import OpenState, open_state
+from .state.sqlite import SqliteState
 from .upload import Uploads
+
+if TYPE_CHECKING:
+    from reapi.core.postgresql.pool import PostgresqlPool
 
 _THREADS = 4
 """For what moves bytes to and from the disk; two cores cannot hash faster with more."""
@@ -52,6 +57,8 @@ class Storage:
     chunk_records: ChunkRecords
     presence: Presence
     filter: AbsenceFilter
+    postgresql: "PostgresqlPool | None"
+    """The database of the state, if it is not in the data directory."""
     recovery: asyncio.Task[None] | None
     """What is left to do after a start; everything is served meanwhile."""
 
@@ -86,15 +93,8 @@ async def open_storage(
     data_dir = config.data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(
-            open_sqlite(
-                data_dir,
-                member=member,
-                members=config.processes,
-                survives_power_loss=config.survives_power_loss,
-            )
-        )
-        if member == 0:
+        state = await stack.enter_async_context(open_state(config, data_dir, member=member))
+        if member == 0 and state.sqlite is not None:
             shutil.rmtree(data_dir / "incoming", ignore_errors=True)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "storage"))
         disk = DiskObjects(data_dir, threads, survives_power_loss=config.survives_power_loss)
@@ -111,8 +111,8 @@ async def open_storage(
             metrics=metrics,
         )
         recovery = None
-        if member == 0 and recovers:
-            recovery = await stack.enter_async_context(_recovering(state, objects, evictor))
+        if state.sqlite is not None and member == 0 and recovers:
+            recovery = await stack.enter_async_context(_recovering(state.sqlite, objects, evictor))
         capacity = _capacity(config, state, disk, evictor, metrics)
         stack.push_async_callback(capacity.aclose)
         quarantine = Quarantine(index=state.index, objects=objects, memory=memory, metrics=metrics)
@@ -131,7 +131,15 @@ async def open_storage(
         parts = Parts(state.index, objects, state.results, presence, quarantine, evictor)
         chunk_records = ChunkRecords(state.results, presence)
         yield Storage(
-            parts, blobs, action_cache, uploads, chunk_records, presence, state.filter, recovery
+            parts=parts,
+            blobs=blobs,
+            action_cache=action_cache,
+            uploads=uploads,
+            chunk_records=chunk_records,
+            presence=presence,
+            filter=state.filter,
+            postgresql=state.postgresql,
+            recovery=recovery,
         )
 
 
@@ -149,7 +157,7 @@ def services(storage: Storage, instances: Instances, *, has_execution: bool) -> 
 
 def _capacity(
     config: StorageConfig,
-    state: SqliteState,
+    state: OpenState,
     disk: DiskObjects,
     evictor: Evictor,
     metrics: StorageMetrics,
@@ -163,7 +171,7 @@ def _capacity(
         result_bytes=state.results.total_bytes,
         free_bytes=disk.free_bytes,
         evictor=evictor,
-        reservations=state.shared,
+        reservations=state.reservations,
         metrics=metrics,
     )
 

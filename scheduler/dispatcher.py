@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Self
 
-from reapi.core.database import Database
 from reapi.core.digest import Digest
 from reapi.core.errors import ReapiError, ResourceExhausted, status_of
 from reapi.core.interfaces import ActionCache, BlobStore
@@ -41,6 +40,7 @@ from .events import (
     WorkerDisconnected,
 )
 from .journal import Journal
+from .journal_store import JournalStore
 from .lease_builder import LeaseBuilder, action_digest_of
 from .live_operation import LiveOperation
 from .model import LeaseKey, Stage, Worker
@@ -58,18 +58,18 @@ _RETRY_COMMIT_SECONDS = 1.0
 
 
 class Dispatcher:
-    """Runs one Queue. Use it as an async context manager; the database belongs to it alone."""
+    """Runs one Queue. Use it as an async context manager; the journal belongs to it alone."""
 
     def __init__(
         self,
         config: SchedulerConfig,
-        database: Database,
+        journal: JournalStore,
         blobs: BlobStore,
         action_cache: ActionCache,
     ) -> None:
         self._config = config
         self._journal = Journal(
-            database,
+            journal,
             finished_retention=_microseconds(config.finished_retention_seconds),
             max_finished=config.max_finished,
             snapshot_interval=config.snapshot_interval_events,
@@ -93,7 +93,7 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         """Recovers from the journal; raises FailedPrecondition if it cannot be read."""
         config = self._config
-        recovered = self._journal.recover(
+        recovered = await self._journal.recover(
             Limits(
                 reconnect_grace=_microseconds(config.worker_timeout_seconds / 2),
                 unwatched_grace=_microseconds(config.unwatched_seconds),
@@ -124,9 +124,10 @@ class Dispatcher:
         """Queues or merges an action; the caller watches it. On return the name is durable.
 
         `at_hand` are blobs that a lease needs and that the caller happens to have. Raises
-        ResourceExhausted when too many actions wait. Whoever called this must call `leave`,
-        unless it raised.
+        ResourceExhausted when too many actions wait, Unavailable while nothing can be journaled.
+        Whoever called this must call `leave`, unless it raised.
         """
+        self._journal.check()
         if self._queue.waiting.length >= self._config.max_queued:
             raise ResourceExhausted(
                 f"{self._config.max_queued} actions wait for a worker already; try again later",
@@ -157,19 +158,22 @@ class Dispatcher:
         if self._is_open and live.name in self._queue.operations:
             self._apply(WaiterLeft(live.name))
 
-    def message(self, name: str) -> bytes:
+    async def message(self, name: str) -> bytes:
         """The serialized Operation of that name, live or finished; raises NotFound."""
-        return self._operations.message(name, self._clock.now())
+        return await self._operations.message(name, self._clock.now())
 
-    def page(self, instance_name: str | None, after: str, limit: int) -> list[tuple[str, bytes]]:
+    async def page(
+        self, instance_name: str | None, after: str, limit: int
+    ) -> list[tuple[str, bytes]]:
         """See OperationBook.page."""
-        return self._operations.page(instance_name, after, limit, self._clock.now())
+        return await self._operations.page(instance_name, after, limit, self._clock.now())
 
     async def cancel(self, name: str) -> None:
         """Ends an operation; a finished one stays as it is. Raises NotFound. Durable on return."""
-        self.message(name)
         if name in self._queue.operations:
             await asyncio.shield(self._apply(CancelOperation(name)))
+        else:
+            await self.message(name)
 
     # For workers
 
@@ -268,8 +272,8 @@ class Dispatcher:
         loop.call_later(_RETRY_COMMIT_SECONDS, self._journal_again, announcements)
 
     def _journal_again(self, announcements: list[Announcement]) -> None:
-        # The rows of the failed commit go with the next one, whatever that is.
-        self._apply(TimePassed()).add_done_callback(partial(self._announce, announcements))
+        if self._is_open:
+            self._journal.commit().add_done_callback(partial(self._announce, announcements))
 
     # Leases
 

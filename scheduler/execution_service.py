@@ -110,7 +110,7 @@ class ExecutionService:
     ) -> AsyncGenerator[bytes, None]:
         live = self._dispatcher.watch(request.name)
         if live is None:
-            yield self._dispatcher.message(request.name)
+            yield await self._dispatcher.message(request.name)
             return
         async with aclosing(self._follow(live)) as messages:
             async for message in messages:

@@ -6,37 +6,16 @@ after a restart too.
 """
 
 import asyncio
-import sqlite3
 from dataclasses import dataclass
 
-from reapi.core.database import Database
 from reapi.core.errors import FailedPrecondition
 
 from .codec import decode, encode, revive
 from .events import Event
+from .journal_store import EventRow, FinishedRow, JournalStore, SnapshotRow
 from .queue import Queue
 from .snapshot import restore, take_snapshot
 from .state import Limits
-
-MIGRATIONS = (
-    """
-    CREATE TABLE events (sequence INTEGER PRIMARY KEY, record TEXT NOT NULL);
-    CREATE TABLE snapshot (
-        only INTEGER PRIMARY KEY CHECK (only = 1),
-        sequence INTEGER NOT NULL,
-        now INTEGER NOT NULL,
-        record TEXT NOT NULL
-    );
-    CREATE TABLE finished (
-        number INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        instance_name TEXT NOT NULL,
-        finished_at INTEGER NOT NULL,
-        operation BLOB NOT NULL
-    );
-    CREATE INDEX finished_by_time ON finished (finished_at);
-    """,
-)
 
 _EXPIRE_EVERY = 256
 
@@ -58,62 +37,64 @@ class Journal:
 
     def __init__(
         self,
-        database: Database,
+        store: JournalStore,
         *,
         finished_retention: int,
         max_finished: int,
         snapshot_interval: int,
     ) -> None:
-        self._database = database
+        self._store = store
         self._finished_retention = finished_retention
         self._max_finished = max_finished
         self._snapshot_interval = snapshot_interval
         self._sequence = 0
         self._snapshot_sequence = 0
         self._finished_number = 0
-        self._events: list[tuple[int, str]] = []
-        self._finished: list[tuple[int, str, str, int, bytes]] = []
-        self._commit: asyncio.Future[None] | None = None
 
-    def recover(self, limits: Limits) -> Recovered:
+    async def recover(self, limits: Limits) -> Recovered:
         """Loads what was journaled; raises FailedPrecondition if it cannot be read."""
+        journaled = await self._store.load()
         queue, now = Queue(limits), 0
         try:
-            for row in self._database.read("SELECT sequence, now, record FROM snapshot"):
-                self._sequence, now, record = row
+            if journaled.snapshot is not None:
+                self._sequence, now, record = journaled.snapshot
                 self._snapshot_sequence = self._sequence
                 queue = restore(record, limits)
-            for sequence, record in self._database.read(
-                "SELECT sequence, record FROM events WHERE sequence > ? ORDER BY sequence",
-                (self._sequence,),
-            ):
+            for sequence, record in journaled.events:
                 now, event = decode(record)
                 queue.handle(revive(event), now)
                 self._sequence = sequence
         except (ValueError, KeyError, TypeError) as error:
             raise FailedPrecondition(
-                f"cannot read the journal {self._database.path} after event {self._sequence}: "
-                f"{error}. Move the file away to start with an empty queue."
+                f"cannot read the journal after event {self._sequence}: {error}. "
+                f"It is {self._store.place}"
             ) from error
-        for number, finished_at in self._database.read(
-            "SELECT number, finished_at FROM finished ORDER BY number DESC LIMIT 1"
-        ):
-            self._finished_number, now = number, max(now, finished_at)
+        if journaled.last_finished is not None:
+            self._finished_number = journaled.last_finished.number
+            now = max(now, journaled.last_finished.finished_at)
         return Recovered(queue, now)
+
+    def check(self) -> None:
+        """Raises Unavailable while it is known that nothing can be journaled."""
+        self._store.check()
 
     def append(self, event: Event, now: int) -> "asyncio.Future[None]":
         """Journals an event in the coming commit; the future says when that is done."""
         self._sequence += 1
-        self._events.append((self._sequence, encode(now, event)))
-        if self._commit is None or self._commit.done():
-            self._commit = self._database.write(self._write)
-            self._commit.add_done_callback(self._forget_written)
-        return self._commit
+        self._store.append(EventRow(self._sequence, encode(now, event)))
+        return self._store.commit()
 
     def finish(self, name: str, instance_name: str, now: int, operation: bytes) -> None:
         """Keeps the last word about an operation; goes with the events of this turn."""
         self._finished_number += 1
-        self._finished.append((self._finished_number, name, instance_name, now, operation))
+        number = self._finished_number
+        self._store.finish(FinishedRow(number, name, instance_name, now, operation))
+        if number % _EXPIRE_EVERY == 0:
+            self._store.expire(now - self._finished_retention, number - self._max_finished)
+
+    def commit(self) -> "asyncio.Future[None]":
+        """The coming commit, which carries all that an earlier one could not."""
+        return self._store.commit()
 
     def fold(self, queue: Queue, now: int) -> None:
         """Replaces the journal by a snapshot if that is due.
@@ -125,57 +106,17 @@ class Journal:
         since = self._sequence - self._snapshot_sequence
         if since < self._snapshot_interval + 4 * live:
             return
-        sequence, record = self._sequence, take_snapshot(queue)
-        self._snapshot_sequence = sequence
+        self._snapshot_sequence = self._sequence
+        self._store.fold(SnapshotRow(self._sequence, now, take_snapshot(queue)))
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (sequence, now, record)
-            )
-            connection.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
-
-        # If it fails, the events are still there and the next fold comes in its turn.
-        self._database.write(write).add_done_callback(_ignore_failure)
-
-    def finished(self, name: str, now: int) -> bytes | None:
+    async def finished(self, name: str, now: int) -> bytes | None:
         """The serialized Operation of that name, if it finished and is not forgotten."""
-        rows = self._database.read(
-            "SELECT operation FROM finished WHERE name = ? AND finished_at > ?",
-            (name, now - self._finished_retention),
-        )
-        return rows[0][0] if rows else None
+        return await self._store.finished(name, now - self._finished_retention)
 
-    def list_finished(
+    async def list_finished(
         self, instance_name: str | None, after: str, limit: int, now: int
     ) -> list[tuple[str, bytes]]:
         """Up to `limit` finished operations in the order of their names, of one instance or all."""
-        return self._database.read(
-            "SELECT name, operation FROM finished WHERE name > ? AND finished_at > ?"
-            " AND (? IS NULL OR instance_name = ?) ORDER BY name LIMIT ?",
-            (after, now - self._finished_retention, instance_name, instance_name, limit),
+        return await self._store.list_finished(
+            instance_name, after, now - self._finished_retention, limit
         )
-
-    def _write(self, connection: sqlite3.Connection) -> None:
-        connection.executemany("INSERT OR REPLACE INTO events VALUES (?, ?)", self._events)
-        if not self._finished:
-            return
-        connection.executemany(
-            "INSERT OR REPLACE INTO finished VALUES (?, ?, ?, ?, ?)", self._finished
-        )
-        first, last = self._finished[0], self._finished[-1]
-        if first[0] // _EXPIRE_EVERY != (last[0] + 1) // _EXPIRE_EVERY:
-            connection.execute(
-                "DELETE FROM finished WHERE finished_at < ? OR number <= ?",
-                (last[3] - self._finished_retention, last[0] - self._max_finished),
-            )
-
-    def _forget_written(self, commit: "asyncio.Future[None]") -> None:
-        if commit is not self._commit or commit.cancelled() or commit.exception() is not None:
-            return
-        self._events.clear()
-        self._finished.clear()
-
-
-def _ignore_failure(future: "asyncio.Future[None]") -> None:
-    if not future.cancelled():
-        future.exception()

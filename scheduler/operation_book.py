@@ -55,12 +55,13 @@ class OperationBook:
             del self._live[live.name]
             live.finish(final)
 
-    def message(self, name: str, now: int) -> bytes:
+    async def message(self, name: str, now: int) -> bytes:
         """The serialized Operation as it is now. Raises NotFound for one that nobody remembers."""
         live = self._live.get(name)
         if live is not None:
             return live.message()
-        final = self._journal.finished(name, now) if len(name) <= LONGEST_NAME else None
+        is_possible = len(name) <= LONGEST_NAME
+        final = await self._journal.finished(name, now) if is_possible else None
         if final is None:
             raise NotFound(
                 f"operation {name[:LONGEST_NAME]!r} is not known; finished ones are forgotten "
@@ -68,19 +69,20 @@ class OperationBook:
             )
         return final
 
-    def page(
+    async def page(
         self, instance_name: str | None, after: str, limit: int, now: int
     ) -> list[tuple[str, bytes]]:
         """The first operations by name behind `after`, of one instance or of all, serialized."""
         live = nsmallest(
             limit,
             (
-                name
+                (name, one)
                 for name, one in self._live.items()
                 if name > after and instance_name in (None, one.instance_name)
             ),
         )
-        rows = self._journal.list_finished(instance_name, after, limit, now)
+        rows = await self._journal.list_finished(instance_name, after, limit, now)
         found = {name: operation for name, operation in rows}
-        found.update((name, self._live[name].message()) for name in live)
+        # Those that ended meanwhile too: their message is the last one by now.
+        found.update((name, one.message()) for name, one in live)
         return sorted(found.items())[:limit]

@@ -46,7 +46,7 @@ class OperationsService:
         )
 
     async def get_operation(self, request: GetOperationRequest, call: Call) -> bytes:
-        return self._dispatcher.message(request.name)
+        return await self._dispatcher.message(request.name)
 
     async def list_operations(
         self, request: ListOperationsRequest, call: Call
@@ -60,7 +60,7 @@ class OperationsService:
         after = _parse_token(request.page_token) if request.page_token else ""
         instance_name = None if request.name in ("", "operations") else request.name
         # One more than asked for tells whether there is a next page.
-        found = self._dispatcher.page(instance_name, after, size + 1)
+        found = await self._dispatcher.page(instance_name, after, size + 1)
         response = ListOperationsResponse()
         total = 0
         for name, operation in found[:size]:

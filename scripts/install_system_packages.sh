@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the programs named as arguments exist: installs their Debian packages when it may
-# (root, apt-get), else says which ones to install. `venv` stands for Python's own venv module.
+# (root, apt-get), else says which ones to install. `venv` stands for Python's own venv module,
+# `postgresql` for the server, which Debian keeps out of the PATH.
 set -euo pipefail
 
 declare -A package_of=(
@@ -8,12 +9,15 @@ declare -A package_of=(
   [g++]=g++
   [git]=git
   [npm]=npm
+  [postgresql]=postgresql
   [venv]=python3-venv
 )
 
 is_there() {
   if [[ $1 == venv ]]; then
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null
+  elif [[ $1 == postgresql ]]; then
+    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
   else
     command -v "$1" >/dev/null
   fi

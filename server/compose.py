@@ -22,11 +22,13 @@ from reapi.core.reflection import ReflectionService
 from reapi.core.rpc import Method
 from reapi.executor.config import ExecutorConfig
 from reapi.executor.worker import Worker
-from reapi.scheduler import journal
 from reapi.scheduler.config import SchedulerConfig
 from reapi.scheduler.dispatcher import Dispatcher
 from reapi.scheduler.execution_service import ExecutionService
+from reapi.scheduler.journal_store import JournalStore
 from reapi.scheduler.operations_service import OperationsService
+from reapi.scheduler.sqlite_journal import MIGRATIONS as JOURNAL_MIGRATIONS
+from reapi.scheduler.sqlite_journal import SqliteJournal
 from reapi.scheduler.worker_service import WorkerService
 
 from .config import ServerConfig
@@ -85,11 +87,9 @@ async def _scheduler_methods(
     stack: AsyncExitStack,
 ) -> list[Method]:
     settings = _scheduler_config(config)
-    database = await stack.enter_async_context(
-        Database(config.data_dir / "scheduler.db", journal.MIGRATIONS)
-    )
+    journal = await _journal(config, storage, stack)
     dispatcher = await stack.enter_async_context(
-        Dispatcher(settings, database, storage.blobs, storage.action_cache)
+        Dispatcher(settings, journal, storage.blobs, storage.action_cache)
     )
     execution = ExecutionService(
         settings, dispatcher, storage.blobs, storage.action_cache, instances
@@ -99,6 +99,20 @@ async def _scheduler_methods(
         *OperationsService(dispatcher).methods(),
         *WorkerService(settings, dispatcher).methods(),
     ]
+
+
+async def _journal(
+    config: ServerConfig, storage: factory.Storage, stack: AsyncExitStack
+) -> JournalStore:
+    """Where the state is, there is the journal."""
+    if storage.postgresql is None:
+        database = await stack.enter_async_context(
+            Database(config.data_dir / "scheduler.db", JOURNAL_MIGRATIONS)
+        )
+        return SqliteJournal(database)
+    from reapi.scheduler.postgresql_journal import PostgresqlJournal
+
+    return await stack.enter_async_context(PostgresqlJournal(storage.postgresql))
 
 
 async def run_executor(
@@ -157,6 +171,7 @@ def storage_config(config: ServerConfig) -> StorageConfig:
         processes=config.server.processes,
         max_size_bytes=config.storage.max_size_bytes,
         retention_seconds=config.storage.retention_seconds,
+        dsn_file=config.storage.state.dsn_file,
         inline_max_bytes=config.storage.inline_max_bytes,
     )
 

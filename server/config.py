@@ -8,7 +8,7 @@ import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -57,6 +58,23 @@ class InstanceSection(_Section):
     digest_function: Literal["SHA256", "BLAKE3", "SHA256TREE"] = "SHA256"
 
 
+class StateSection(_Section):
+    """[storage.state]: rows of blobs, small blobs, action results, the scheduler's journal"""
+
+    # In files below data_dir, or in a database that many processes share.
+    kind: Literal["sqlite", "postgresql"] = "sqlite"
+    # A file that holds the connection string of PostgreSQL, which has a password in it.
+    dsn_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_dsn_file(self) -> Self:
+        if self.kind == "postgresql" and self.dsn_file is None:
+            raise ValueError("dsn_file is needed with kind = 'postgresql'")
+        if self.kind == "sqlite" and self.dsn_file is not None:
+            raise ValueError("dsn_file needs kind = 'postgresql'")
+        return self
+
+
 class StorageSection(_Section):
     """[storage]"""
 
@@ -66,6 +84,7 @@ class StorageSection(_Section):
     retention_seconds: Positive = 24 * 3600
     # Blobs up to this size live in the database instead of in a file of their own.
     inline_max_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 16 << 10
+    state: StateSection = StateSection()
 
 
 class SchedulerSection(_Section):
@@ -140,16 +159,23 @@ def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
     """
     settings: dict[str, Any] = {}
     for source in (_read_file(file), _read_environment(), flags):
-        for name, value in source.items():
-            if isinstance(value, dict) and isinstance(settings.get(name), dict):
-                settings[name] = settings[name] | value
-            else:
-                settings[name] = value
+        _overlay(settings, source)
     try:
         return ServerConfig.model_validate(settings)
     except ValidationError as error:
         problems = "\n".join(f"  {_problem(each)}" for each in error.errors())
         raise InvalidArgument(f"the configuration is not valid:\n{problems}") from error
+
+
+def _overlay(settings: dict[str, Any], source: dict[str, Any]) -> None:
+    """Puts what `source` says over `settings`, key by key within sections."""
+    for name, value in source.items():
+        below = settings.get(name)
+        if isinstance(value, dict) and isinstance(below, dict):
+            below = settings[name] = dict(below)
+            _overlay(below, value)
+        else:
+            settings[name] = value
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
@@ -164,7 +190,8 @@ def _read_file(file: Path | None) -> dict[str, Any]:
 
 
 def _read_environment() -> dict[str, Any]:
-    """`REAPI_<SECTION>__<KEY>` of our sections; other names may be the client's.
+    """`REAPI_<SECTION>__<KEY>` of our sections, with one more `__` before the key of a section
+    within a section; other names may be the client's.
 
     Lists and tables are written as JSON.
     """
@@ -172,7 +199,10 @@ def _read_environment() -> dict[str, Any]:
     for name, value in os.environ.items():
         section, separator, key = name.removeprefix("REAPI_").lower().partition("__")
         if name.startswith("REAPI_") and separator and section in ServerConfig.model_fields:
-            settings.setdefault(section, {})[key] = _environment_value(name, value)
+            setting = _environment_value(name, value)
+            for part in reversed(key.split("__")):
+                setting = {part: setting}
+            _overlay(settings, {section: setting})
     return settings
 
 

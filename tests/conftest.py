@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import postgresql_dsn, postgresql_server
+
+__all__ = ["open_path", "postgresql_dsn", "postgresql_server"]
+
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:

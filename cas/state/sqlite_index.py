@@ -242,7 +242,7 @@ class SqliteIndex:
         """See BlobIndex. Exact."""
         return dict(
             self._database.read(
-                "SELECT name, bytes FROM total JOIN owner ON owner.id = total.owner"
+                "SELECT name, bytes FROM total JOIN owner ON owner.id = total.owner WHERE bytes > 0"
             )
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,8 @@ from google.longrunning.operations_pb2 import Operation
 
 from reapi.core.database import Database
 from reapi.core.digest import Digest
+from reapi.core.postgresql.dsn import Dsn
+from reapi.core.postgresql.pool import PostgresqlPool
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     Action,
     ActionResult,
@@ -37,8 +39,10 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
 from reapi.scheduler.config import SchedulerConfig
 from reapi.scheduler.dispatcher import Dispatcher
 from reapi.scheduler.execution_service import ExecutionService
-from reapi.scheduler.journal import MIGRATIONS
+from reapi.scheduler.journal_store import JournalStore
 from reapi.scheduler.operations_service import OperationsService
+from reapi.scheduler.postgresql_journal import PostgresqlJournal
+from reapi.scheduler.sqlite_journal import MIGRATIONS, SqliteJournal
 from reapi.scheduler.worker_service import WorkerService
 from tests.fakes.instances import INSTANCES
 from tests.fakes.memory_store import MemoryActionCache, MemoryBlobStore
@@ -57,12 +61,26 @@ class FakeCall:
 CALL = FakeCall()
 
 
-class Scheduler:
-    """Use it as an async context manager; leave it by `crash` to keep its database unclosed."""
+JournalPlace = Path | Dsn
+"""Of a journal in SQLite, or in PostgreSQL."""
 
-    def __init__(self, path: Path, **settings: Any) -> None:
+
+@asynccontextmanager
+async def open_journal(place: JournalPlace) -> AsyncIterator[JournalStore]:
+    if isinstance(place, Path):
+        async with Database(place, MIGRATIONS) as database:
+            yield SqliteJournal(database)
+    else:
+        async with PostgresqlPool(place) as pool, PostgresqlJournal(pool) as journal:
+            yield journal
+
+
+class Scheduler:
+    """Use it as an async context manager; `successor` leaves its journal as a crash does."""
+
+    def __init__(self, place: JournalPlace, **settings: Any) -> None:
         self.config = replace(CONFIG, **settings)
-        self.path = path
+        self.place = place
         self.blobs = MemoryBlobStore()
         self.action_cache = MemoryActionCache()
         self._stack = AsyncExitStack()
@@ -70,9 +88,9 @@ class Scheduler:
         self.streams_of_workers: list[Any] = []
 
     async def __aenter__(self) -> Self:
-        self.database = await self._stack.enter_async_context(Database(self.path, MIGRATIONS))
+        self.journal = await self._stack.enter_async_context(open_journal(self.place))
         self.dispatcher = await self._stack.enter_async_context(
-            Dispatcher(self.config, self.database, self.blobs, self.action_cache)
+            Dispatcher(self.config, self.journal, self.blobs, self.action_cache)
         )
         self.execution = ExecutionService(
             self.config, self.dispatcher, self.blobs, self.action_cache, INSTANCES
@@ -90,7 +108,11 @@ class Scheduler:
 
     def successor(self, **settings: Any) -> "Scheduler":
         """Another process on the same journal and stores, while this one was never closed."""
-        other = Scheduler(self.path, **settings)
+        if isinstance(self.journal, PostgresqlJournal):
+            assert self.journal._session is not None
+            self.journal._writer.cancel()
+            self.journal._session.terminate()
+        other = Scheduler(self.place, **settings)
         other.blobs, other.action_cache = self.blobs, self.action_cache
         return other
 

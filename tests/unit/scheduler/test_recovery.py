@@ -2,16 +2,39 @@
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
 
-from reapi.core.database import Database
 from reapi.core.errors import FailedPrecondition, NotFound, ResourceExhausted
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecutionStage
-from reapi.scheduler.journal import MIGRATIONS
-from tests.unit.scheduler.harness import FakeWorker, Scheduler, metadata_of, response_of
+from reapi.scheduler.journal_store import EventRow
+from reapi.scheduler.sqlite_journal import SqliteJournal
+from tests.unit.scheduler.harness import (
+    FakeWorker,
+    JournalPlace,
+    Scheduler,
+    metadata_of,
+    open_journal,
+    response_of,
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> JournalPlace:
+    """Where the journal is: all that follows holds in both databases."""
+    if request.param == "sqlite":
+        return tmp_path / "scheduler.db"
+    dsn: JournalPlace = request.getfixturevalue("postgresql_dsn")
+    return dsn
+
+
+@pytest.fixture
+async def scheduler(place: JournalPlace) -> AsyncIterator[Scheduler]:
+    async with Scheduler(place) as one:
+        yield one
 
 
 async def test_queued_and_running_operations_go_on_under_their_names(
@@ -62,8 +85,8 @@ async def test_finished_operations_are_found_after_a_restart(scheduler: Schedule
         assert await successor.wait(last.name).rest() == [last]
 
 
-async def test_snapshots_bound_the_journal_and_lose_nothing(tmp_path: Path) -> None:
-    async with Scheduler(tmp_path / "scheduler.db", snapshot_interval_events=10) as scheduler:
+async def test_snapshots_bound_the_journal_and_lose_nothing(place: JournalPlace) -> None:
+    async with Scheduler(place, snapshot_interval_events=10) as scheduler:
         waiting = await scheduler.execute(
             scheduler.add_action("waits", platform={"size": "big"})
         ).next()
@@ -73,15 +96,14 @@ async def test_snapshots_bound_the_journal_and_lose_nothing(tmp_path: Path) -> N
             stream = scheduler.execute(scheduler.add_action(str(number)))
             await worker.run(await worker.lease())
             last = await stream.last()
-        ((count,),) = scheduler.database.read("SELECT count(*) FROM events")
-        assert count < 30
+        assert len((await scheduler.journal.load()).events) < 30
         async with scheduler.successor() as successor:
             assert await successor.wait(last.name).last() == last
             assert not (await successor.wait(waiting.name).next()).done
 
 
-async def test_finished_operations_are_bounded_in_number(tmp_path: Path) -> None:
-    async with Scheduler(tmp_path / "scheduler.db", max_finished=50) as scheduler:
+async def test_finished_operations_are_bounded_in_number(place: JournalPlace) -> None:
+    async with Scheduler(place, max_finished=50) as scheduler:
         worker = FakeWorker(scheduler)
         await worker.connect()
         names = []
@@ -90,60 +112,61 @@ async def test_finished_operations_are_bounded_in_number(tmp_path: Path) -> None
             await worker.run(await worker.lease())
             names.append((await stream.last()).name)
         with pytest.raises(NotFound):
-            scheduler.dispatcher.message(names[0])
-        assert scheduler.dispatcher.message(names[-1])
+            await scheduler.dispatcher.message(names[0])
+        assert await scheduler.dispatcher.message(names[-1])
 
 
-async def test_finished_operations_are_forgotten_in_time(tmp_path: Path) -> None:
-    path = tmp_path / "scheduler.db"
-    async with Scheduler(path, finished_retention_seconds=0.000001) as scheduler:
+async def test_finished_operations_are_forgotten_in_time(place: JournalPlace) -> None:
+    async with Scheduler(place, finished_retention_seconds=0.000001) as scheduler:
         worker = FakeWorker(scheduler)
         await worker.connect()
         stream = scheduler.execute(scheduler.add_action())
         await worker.run(await worker.lease())
         name = (await stream.last()).name
         with pytest.raises(NotFound):
-            scheduler.dispatcher.message(name)
+            await scheduler.dispatcher.message(name)
 
 
-async def test_an_unreadable_journal_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "scheduler.db"
-    async with Database(path, MIGRATIONS) as database:
-        await database.write(
-            lambda connection: connection.execute("INSERT INTO events VALUES (1, '[99]')")
-        )
-    with pytest.raises(FailedPrecondition, match="version 99"):
-        await Scheduler(path).__aenter__()
+async def test_an_unreadable_journal_is_refused_with_the_way_out(place: JournalPlace) -> None:
+    async with open_journal(place) as journal:
+        journal.append(EventRow(1, "[99]"))
+        await journal.commit()
+    scheduler = Scheduler(place)
+    with pytest.raises(FailedPrecondition, match=r"version 99.*empty queue"):
+        await scheduler.__aenter__()
+    await scheduler.__aexit__()
 
 
 async def test_a_name_is_told_only_after_its_commit_and_the_end_only_after_its_own(
-    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the disk is full the caller gets an error, and nobody hears of an end; later all is
     journaled in the old order."""
-    worker = FakeWorker(scheduler)
-    await worker.connect()
-    stream = scheduler.execute(scheduler.add_action())
-    first = await stream.next()
-    lease = await worker.lease()
-    journal_write = scheduler.dispatcher._journal._write
-    monkeypatch.setattr("reapi.scheduler.dispatcher._RETRY_COMMIT_SECONDS", 0.001)
-    is_full = True
+    async with Scheduler(tmp_path / "scheduler.db") as scheduler:
+        worker = FakeWorker(scheduler)
+        await worker.connect()
+        stream = scheduler.execute(scheduler.add_action())
+        first = await stream.next()
+        lease = await worker.lease()
+        assert isinstance(scheduler.journal, SqliteJournal)
+        journal_write = scheduler.journal._write
+        monkeypatch.setattr("reapi.scheduler.dispatcher._RETRY_COMMIT_SECONDS", 0.001)
+        is_full = True
 
-    def write(connection: sqlite3.Connection) -> None:
-        if is_full:
-            raise ResourceExhausted("disk full")
-        journal_write(connection)
+        def write(connection: sqlite3.Connection) -> None:
+            if is_full:
+                raise ResourceExhausted("disk full")
+            journal_write(connection)
 
-    monkeypatch.setattr(scheduler.dispatcher._journal, "_write", write)
-    with pytest.raises(ResourceExhausted):
-        await scheduler.execute(scheduler.add_action("refused")).next()
-    worker.complete(lease)
-    assert (await worker.next()).HasField("lease")
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not (await scheduler.wait(first.name).next()).done
-    is_full = False
-    last = await stream.last()
-    async with scheduler.successor() as successor:
-        assert await successor.wait(first.name).last() == last
+        monkeypatch.setattr(scheduler.journal, "_write", write)
+        with pytest.raises(ResourceExhausted):
+            await scheduler.execute(scheduler.add_action("refused")).next()
+        worker.complete(lease)
+        assert (await worker.next()).HasField("lease")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not (await scheduler.wait(first.name).next()).done
+        is_full = False
+        last = await stream.last()
+        async with scheduler.successor() as successor:
+            assert await successor.wait(first.name).last() == last

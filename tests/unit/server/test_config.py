@@ -108,6 +108,29 @@ def test_a_list_in_the_environment_that_is_not_json_is_named(
         load_config(None, {})
 
 
+def test_a_section_within_a_section_is_overlaid_key_by_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _write(tmp_path, '[storage.state]\nkind = "postgresql"\ndsn_file = "one"\n')
+    monkeypatch.setenv("REAPI_STORAGE__STATE__DSN_FILE", "two")
+    state = load_config(file, {}).storage.state
+    assert (state.kind, state.dsn_file) == ("postgresql", Path("two"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('kind = "postgresql"', "storage.state: Value error, dsn_file is needed"),
+        ('dsn_file = "somewhere"', "storage.state: Value error, dsn_file needs"),
+        ('kind = "oracle"', "storage.state.kind: "),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_config(_write(tmp_path, f"[storage.state]\n{text}\n"), {})
+    assert expected in caught.value.message
+
+
 def test_the_settings_of_the_client_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REAPI_SERVER", "build-server:8980")
     monkeypatch.setenv("REAPI_INSTANCE", "main")
@@ -120,6 +143,7 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     documented = load_config(_write(tmp_path, block), {})
     defaults = load_config(None, {})
     assert documented == defaults
-    for section in ("server", "storage", "scheduler", "executor"):
-        for key in type(getattr(defaults, section)).model_fields:
-            assert re.search(rf"^(# |\[executor\.)?{key}\b", block, re.MULTILINE), key
+    sections = (*defaults.__dict__.values(), defaults.storage.state)
+    for section in sections:
+        for key in getattr(type(section), "model_fields", ()):
+            assert re.search(rf"^(# |\[\w+\.)?{key}\b", block, re.MULTILINE), key
