@@ -22,7 +22,7 @@ demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, w
 
 test: .venv/development ## Run every test, with real Bazel too; installs what they need
 	@scripts/install_system_packages.sh bazel g++ git npm postgresql
-	@scripts/install_tools.sh $(TOOLS)
+	@scripts/install_tools.sh $(TOOLS) minio
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 check: .venv/development ## Format, lint, types, layers, protos, pinned versions: what CI checks beside the tests

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .objects.s3_config import S3Config
+
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
@@ -15,6 +17,9 @@ class StorageConfig:
     dsn_file: Path | None = None
     """Holds the connection string of PostgreSQL, which then has the state instead of databases in
     `data_dir`: any number of servers may share it."""
+
+    s3: S3Config | None = None
+    """The bucket that has the objects, which else are files in `data_dir`."""
 
     processes: int = 1
     """So many processes of one server use it at a time."""

@@ -28,9 +28,8 @@ from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
 from .hash_filter import AbsenceFilter
 from .metrics import StorageMetrics
-from .objects.compressed import CompressedObjects
-from .objects.disk import DiskObjects
 from .objects.interface import ObjectStore
+from .objects.opened import OpenObjects, open_objects
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
@@ -97,8 +96,8 @@ async def open_storage(
         if member == 0 and state.sqlite is not None:
             shutil.rmtree(data_dir / "incoming", ignore_errors=True)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "storage"))
-        disk = DiskObjects(data_dir, threads, survives_power_loss=config.survives_power_loss)
-        objects = CompressedObjects(disk, threads, compresses=config.compresses)
+        opened = await stack.enter_async_context(open_objects(config, data_dir, threads, registry))
+        objects = opened.objects
         presence = Presence(now, config.retention_seconds, state.index.losses)
         metrics = StorageMetrics(registry)
         memory = BlobMemory(config.memory_bytes)
@@ -113,7 +112,7 @@ async def open_storage(
         recovery = None
         if state.sqlite is not None and member == 0 and recovers:
             recovery = await stack.enter_async_context(_recovering(state.sqlite, objects, evictor))
-        capacity = _capacity(config, state, disk, evictor, metrics)
+        capacity = _capacity(config, state, opened, evictor, metrics)
         stack.push_async_callback(capacity.aclose)
         quarantine = Quarantine(index=state.index, objects=objects, memory=memory, metrics=metrics)
         blobs = IndexedBlobStore(
@@ -158,7 +157,7 @@ def services(storage: Storage, instances: Instances, *, has_execution: bool) -> 
 def _capacity(
     config: StorageConfig,
     state: OpenState,
-    disk: DiskObjects,
+    opened: OpenObjects,
     evictor: Evictor,
     metrics: StorageMetrics,
 ) -> Capacity:
@@ -169,7 +168,7 @@ def _capacity(
         low_watermark=config.low_watermark,
         index=state.index,
         result_bytes=state.results.total_bytes,
-        free_bytes=disk.free_bytes,
+        free_bytes=opened.free_bytes,
         evictor=evictor,
         reservations=state.reservations,
         metrics=metrics,

@@ -3,6 +3,8 @@
 #   bazel-2.1.0   the oldest Bazel that the end-to-end tests run
 #   buf-1.75.0    lints the .proto files; `buf curl` calls the server in the end-to-end tests
 # Both come as npm packages that hold one binary each. They need Linux on x86-64.
+#   minio         the S3 server of the tests, built from its source with Go, which takes minutes;
+#                 without Go the tests use another and say so
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -29,10 +31,34 @@ install() (
   mv "$scratch/package/$binary" "$tool"
 )
 
+# One at a time: several test processes may want it.
+build_minio() (
+  mkdir -p .cache/tools
+  exec 9>.cache/tools/.minio.lock
+  flock 9
+  if [[ -x .cache/tools/minio ]]; then
+    exit
+  fi
+  if ! command -v go >/dev/null; then
+    echo "Go is missing: the S3 tests run against moto's server instead of MinIO"
+    exit
+  fi
+  scratch=$(mktemp -d "$PWD/.cache/tools/.installing-XXXXXX")
+  trap 'rm -rf "$scratch"' EXIT
+  echo "Building MinIO with Go: some minutes, once"
+  if ! GOBIN=$scratch CGO_ENABLED=0 go install github.com/minio/minio@latest >"$scratch/log" 2>&1; then
+    tail -n 20 "$scratch/log" >&2
+    echo "Go could not build MinIO. Is the network there?" >&2
+    exit 1
+  fi
+  mv "$scratch/minio" .cache/tools/minio
+)
+
 for tool in "$@"; do
   case $tool in
     bazel-2.1.0) install "$tool" @bazel/bazel-linux_x64@2.1.0 bazel-2.1.0-linux-x86_64 ;;
     buf-1.75.0) install "$tool" @bufbuild/buf-linux-x64@1.75.0 bin/buf ;;
+    minio) build_minio ;;
     *)
       echo "Unknown tool: $tool" >&2
       exit 2

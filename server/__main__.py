@@ -9,6 +9,7 @@ import uvloop
 
 from reapi.core.errors import ReapiError
 
+from .check_commands import check
 from .config import load_config
 from .logs import set_up_logs
 from .serve import serve as serve_until_stopped
@@ -77,6 +78,7 @@ def serve(
 
 
 main.add_command(storage)
+main.add_command(check)
 
 
 if __name__ == "__main__":

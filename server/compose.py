@@ -172,6 +172,7 @@ def storage_config(config: ServerConfig) -> StorageConfig:
         max_size_bytes=config.storage.max_size_bytes,
         retention_seconds=config.storage.retention_seconds,
         dsn_file=config.storage.state.dsn_file,
+        s3=config.storage.blobs.s3() if config.storage.blobs.kind == "s3" else None,
         inline_max_bytes=config.storage.inline_max_bytes,
     )
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
 
 Positive = Annotated[int, Field(gt=0)]
@@ -75,6 +76,54 @@ class StateSection(_Section):
         return self
 
 
+class BlobsSection(_Section):
+    """[storage.blobs]: where the bytes of large blobs are."""
+
+    # "disk": files in data_dir. "s3": objects in a bucket; all other keys are for that.
+    kind: Literal["disk", "s3"] = "disk"
+    bucket: str = ""
+    # HOST:PORT; empty for the one that AWS has in the region.
+    endpoint: str = ""
+    region: str = "us-east-1"
+    # What all keys in the bucket begin with.
+    key_prefix: str = ""
+    use_ssl: bool = True
+    # "AES256", "aws:kms" or nothing.
+    server_side_encryption: str = ""
+    # Files with the credentials; without them the environment is asked.
+    access_key_id_file: Path | None = None
+    secret_access_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        fields = type(self).model_fields
+        others = [
+            name
+            for name in fields
+            if name != "kind" and getattr(self, name) != fields[name].default
+        ]
+        if self.kind == "disk" and others:
+            raise ValueError(
+                f'{", ".join(sorted(others))}: only for a bucket: set kind = "s3", or remove what is not '
+                "for the disk"
+            )
+        if self.kind == "s3":
+            if not self.bucket:
+                raise ValueError(
+                    'kind = "s3" needs a bucket: set bucket to its name; '
+                    "`reapi-server storage init` makes it"
+                )
+            try:
+                self.s3()
+            except InvalidArgument as error:
+                raise ValueError(error.message) from error
+        return self
+
+    def s3(self) -> S3Config:
+        """The same for the component, when `kind` is "s3"."""
+        return S3Config(**self.model_dump(exclude={"kind"}))
+
+
 class StorageSection(_Section):
     """[storage]"""
 
@@ -85,6 +134,7 @@ class StorageSection(_Section):
     # Blobs up to this size live in the database instead of in a file of their own.
     inline_max_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 16 << 10
     state: StateSection = StateSection()
+    blobs: BlobsSection = BlobsSection()
 
 
 class SchedulerSection(_Section):
@@ -159,7 +209,7 @@ def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
     """
     settings: dict[str, Any] = {}
     for source in (_read_file(file), _read_environment(), flags):
-        _overlay(settings, source)
+        settings = _overlaid(settings, source)
     try:
         return ServerConfig.model_validate(settings)
     except ValidationError as error:
@@ -167,15 +217,14 @@ def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
         raise InvalidArgument(f"the configuration is not valid:\n{problems}") from error
 
 
-def _overlay(settings: dict[str, Any], source: dict[str, Any]) -> None:
-    """Puts what `source` says over `settings`, key by key within sections."""
-    for name, value in source.items():
-        below = settings.get(name)
-        if isinstance(value, dict) and isinstance(below, dict):
-            below = settings[name] = dict(below)
-            _overlay(below, value)
-        else:
-            settings[name] = value
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables of the same name are merged; otherwise what is above counts."""
+    merged = dict(below)
+    for name, value in above.items():
+        if isinstance(value, dict) and isinstance(merged.get(name), dict):
+            value = _overlaid(merged[name], value)
+        merged[name] = value
+    return merged
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
@@ -193,16 +242,17 @@ def _read_environment() -> dict[str, Any]:
     """`REAPI_<SECTION>__<KEY>` of our sections, with one more `__` before the key of a section
     within a section; other names may be the client's.
 
-    Lists and tables are written as JSON.
+    Tables in sections add their name, as in REAPI_STORAGE__BLOBS__BUCKET. Lists and tables are
+    written as JSON.
     """
     settings: dict[str, Any] = {}
     for name, value in os.environ.items():
-        section, separator, key = name.removeprefix("REAPI_").lower().partition("__")
-        if name.startswith("REAPI_") and separator and section in ServerConfig.model_fields:
-            setting = _environment_value(name, value)
-            for part in reversed(key.split("__")):
-                setting = {part: setting}
-            _overlay(settings, {section: setting})
+        section, *keys = name.removeprefix("REAPI_").lower().split("__")
+        if name.startswith("REAPI_") and keys and section in ServerConfig.model_fields:
+            table: Any = _environment_value(name, value)
+            for key in reversed(keys):
+                table = {key: table}
+            settings = _overlaid(settings, {section: table})
     return settings
 
 
@@ -221,4 +271,6 @@ def _problem(error: ErrorDetails) -> str:
         return f"{key}: there is no such key"
     if error["type"] == _UNKNOWN_INSTANCE:
         return f"{key}: {error['msg']}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}"
     return f"{key}: {error['msg']}, not {error['input']!r}"

@@ -25,7 +25,7 @@ async def serve(config: ServerConfig) -> None:
 
     Raises ReapiError when it cannot start: a port in use, a folder that cannot be written.
     """
-    check_roles(config, is_storage_shared=False)
+    check_roles(config, is_storage_shared=config.storage.state.kind == "postgresql")
     with stop_signals() as stop:
         if set(config.server.roles) == {"executor"}:
             await _serve_executor(config, stop)

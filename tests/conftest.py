@@ -6,9 +6,46 @@ from pathlib import Path
 
 import pytest
 
+from reapi.cas.objects.s3_config import S3Config
+from tests.minio import S3Server, build_minio, has_minio, new_bucket
 from tests.postgresql import postgresql_dsn, postgresql_server
 
 __all__ = ["open_path", "postgresql_dsn", "postgresql_server"]
+
+
+def pytest_report_header() -> str:
+    """Which S3 server the tests use."""
+    if has_minio():
+        return "S3: MinIO"
+    return "S3: moto, for there is no Go to build MinIO with; tests that need MinIO are skipped"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds MinIO if a test needs it: here, where nothing times out."""
+    needs_server = any("s3_server" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needs_server and has_minio() and not session.config.option.collectonly:
+        build_minio()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One for all tests of a process. A test that kills one starts its own."""
+    with S3Server(tmp_path_factory.mktemp("s3"), is_minio=has_minio()) as server:
+        yield server
+
+
+@pytest.fixture
+def minio_server(s3_server: S3Server) -> S3Server:
+    """For what moto cannot do."""
+    if not s3_server.is_minio:
+        pytest.skip("needs MinIO, which needs Go")
+    return s3_server
+
+
+@pytest.fixture
+def s3_config(s3_server: S3Server, tmp_path: Path) -> S3Config:
+    """A new bucket, with credentials in files."""
+    return new_bucket(s3_server, tmp_path)
 
 
 @pytest.fixture

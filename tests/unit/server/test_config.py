@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
-from reapi.server.config import load_config
+from reapi.server.config import BlobsSection, load_config
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -120,8 +121,8 @@ def test_a_section_within_a_section_is_overlaid_key_by_key(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('kind = "postgresql"', "storage.state: Value error, dsn_file is needed"),
-        ('dsn_file = "somewhere"', "storage.state: Value error, dsn_file needs"),
+        ('kind = "postgresql"', "storage.state: dsn_file is needed"),
+        ('dsn_file = "somewhere"', "storage.state: dsn_file needs"),
         ('kind = "oracle"', "storage.state.kind: "),
     ],
 )
@@ -143,7 +144,52 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     documented = load_config(_write(tmp_path, block), {})
     defaults = load_config(None, {})
     assert documented == defaults
-    sections = (*defaults.__dict__.values(), defaults.storage.state)
+    sections = (
+        *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
+        *(defaults.scheduler, defaults.executor),
+    )
     for section in sections:
-        for key in getattr(type(section), "model_fields", ()):
+        for key in type(section).model_fields:
             assert re.search(rf"^(# |\[\w+\.)?{key}\b", block, re.MULTILINE), key
+
+
+def test_the_documented_keys_of_a_bucket_say_the_defaults(tmp_path: Path) -> None:
+    document = Path(__file__).parents[3] / "docs" / "configuration.md"
+    block = document.read_text().split("[storage.blobs]")[1].split("\n\n")[0]
+    keys = re.findall(r"^# (\w+ = .*)$", block, re.MULTILINE)
+    assert len(keys) == 8
+    text = "\n".join(key for key in keys if "FILE" not in key).replace('bucket = ""', "")
+    blobs = load_config(
+        _write(tmp_path, f'[storage.blobs]\nkind = "s3"\nbucket = "one"\n{text}'), {}
+    ).storage.blobs
+    assert blobs == BlobsSection(kind="s3", bucket="one")
+
+
+def test_a_table_within_a_section_is_overlaid_key_by_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _write(tmp_path, '[storage.blobs]\nkind = "s3"\nbucket = "one"\nregion = "two"\n')
+    monkeypatch.setenv("REAPI_STORAGE__BLOBS__BUCKET", "other")
+    monkeypatch.setenv("REAPI_STORAGE__BLOBS__USE_SSL", "false")
+    blobs = load_config(file, {}).storage.blobs
+    assert (blobs.bucket, blobs.region, blobs.use_ssl) == ("other", "two", False)
+    assert blobs.s3() == S3Config("other", region="two", use_ssl=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('bucket = "one"', 'storage.blobs: bucket: only for a bucket: set kind = "s3", or remove'),
+        ('kind = "s3"', 'storage.blobs: kind = "s3" needs a bucket: set bucket to its name'),
+        ('kind = "s3"\nbucket = "A"', "storage.blobs: bucket: 'A' is no name of a bucket"),
+        (
+            'kind = "s3"\nbucket = "one"\nendpoint = "http://minio:9000"',
+            'endpoint = "minio:9000" and use_ssl = false',
+        ),
+        ('kind = "gcs"', "storage.blobs.kind: "),
+    ],
+)
+def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_config(_write(tmp_path, f"[storage.blobs]\n{text}\n"), {})
+    assert expected in caught.value.message

@@ -1,0 +1,124 @@
+"""One object that is read from the bucket."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Hashable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Self
+
+import obstore
+from obstore.store import S3Store
+
+from reapi.core.digest import Hasher
+
+from .interface import CHUNK_BYTES, NoObject
+from .s3_errors import S3_ERRORS
+from .s3_requests import Requests
+
+if TYPE_CHECKING:  # these exist for type checkers only
+    from obstore import GetOptions, GetResult
+
+_STREAM_BYTES = CHUNK_BYTES // 2
+"""obstore's chunks are at least so large, and seldom larger than CHUNK_BYTES."""
+
+_INLINE_HASH_BYTES = 64 << 10
+"""Hashing so much takes less time than the way to a thread and back."""
+
+_RESUMPTIONS = 3
+"""In a row, without a byte between them."""
+
+
+class S3Reader:
+    """An ObjectReader of an answer that has begun.
+
+    While a chunk is hashed and used the next one is received; no more than that is asked for. An
+    answer that breaks off is continued by another request for the same version of the object.
+    """
+
+    def __init__(
+        self,
+        store: S3Store,
+        key: str,
+        offset: int,
+        end: int,
+        *,
+        requests: Requests,
+        threads: Executor,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._position = offset
+        self._end = end
+        self._requests = requests
+        self._threads = threads
+        self._answer: obstore.GetResult
+
+    async def open(self) -> Self:
+        """Raises NoObject or Unavailable."""
+        self._answer = await self._ask(None)
+        meta = self._answer.meta
+        self._stamp = (meta["e_tag"], meta["size"], meta["last_modified"])
+        return self
+
+    @property
+    def stamp(self) -> Hashable:
+        """See ObjectReader."""
+        return self._stamp
+
+    async def chunks(self, hasher: Hasher | None) -> AsyncGenerator[bytes, None]:
+        """See ObjectReader."""
+        failures = 0
+        stream = self._answer.stream(_STREAM_BYTES)
+        coming = asyncio.ensure_future(stream.__anext__())
+        try:
+            while True:
+                try:
+                    received = await coming
+                except StopAsyncIteration:
+                    return
+                except S3_ERRORS as error:
+                    failures += 1
+                    if failures > _RESUMPTIONS:
+                        self._requests.fail("read an object", error)
+                    try:
+                        answer = await self._ask(self._answer.meta["e_tag"])
+                    except NoObject:
+                        return  # deleted or changed meanwhile
+                    self._requests.metrics.resumed_reads.inc()
+                    stream = answer.stream(_STREAM_BYTES)
+                    coming = asyncio.ensure_future(stream.__anext__())
+                    continue
+                failures = 0
+                self._position += len(received)
+                is_last = self._position >= self._end
+                if not is_last:
+                    coming = asyncio.ensure_future(stream.__anext__())
+                for start in range(0, len(received), CHUNK_BYTES):
+                    chunk = received[start : start + CHUNK_BYTES]
+                    if hasher is not None:
+                        await self._hash(chunk, hasher)
+                    yield chunk
+                if is_last:
+                    return
+        finally:
+            _abandon(coming)
+
+    async def _ask(self, e_tag: str | None) -> "GetResult":
+        options: GetOptions = {"range": (self._position, self._end)}
+        if e_tag is not None:
+            options["if_match"] = e_tag
+        return await self._requests.run(
+            "read an object", lambda: obstore.get_async(self._store, self._key, options=options)
+        )
+
+    async def _hash(self, chunk: bytes, hasher: Hasher) -> None:
+        if len(chunk) <= _INLINE_HASH_BYTES:
+            hasher.update(chunk)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, hasher.update, chunk)
+
+
+def _abandon(future: "asyncio.Future[bytes]") -> None:
+    """Whether it goes well or not: nobody wants to know any more."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()
