@@ -104,8 +104,8 @@ class BlobsSection(_Section):
         ]
         if self.kind == "disk" and others:
             raise ValueError(
-                f'{", ".join(sorted(others))}: only for a bucket: set kind = "s3", or remove what is not '
-                "for the disk"
+                f'{", ".join(sorted(others))}: only for a bucket: set kind = "s3", or remove '
+                "what is not for the disk"
             )
         if self.kind == "s3":
             if not self.bucket:
