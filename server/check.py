@@ -45,8 +45,8 @@ async def _in_thread(findings: Iterator[Finding]) -> AsyncIterator[Finding]:
 def _check_data_dir(config: ServerConfig) -> Iterator[Finding]:
     data_dir = config.data_dir.resolve()
     try:
-        with tempfile.TemporaryFile(dir=_nearest_existing(data_dir)) as file:
-            file.write(b"probe")
+        with tempfile.TemporaryFile(dir=_nearest_existing(data_dir)) as probe:
+            probe.write(b"probe")
     except OSError as error:
         yield Finding(
             "data_dir",
@@ -55,7 +55,8 @@ def _check_data_dir(config: ServerConfig) -> Iterator[Finding]:
             "correct data_dir, or give the user of the server the right to write there",
         )
         return
-    yield Finding("data_dir", "ok", f"{data_dir} can be written")
+    can = "can be written" if data_dir.exists() else "can be made"
+    yield Finding("data_dir", "ok", f"{data_dir} {can}")
     yield _free_space(data_dir)
     yield _lock(data_dir)
     for database in sorted(data_dir.glob("*.db")):

@@ -2,7 +2,7 @@
 
 import re
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, UnauthenticatedError
 
 from reapi.core.errors import ReapiError, ResourceExhausted, Unavailable
 
@@ -54,6 +54,9 @@ def s3_error(error: BaseException, doing: str, bucket: str) -> ReapiError:
         reason = f"there is no bucket {bucket}"
     elif code in _REFUSED:
         reason = f"the bucket {bucket} refuses our credentials or their rights ({code})"
+    elif isinstance(error, UnauthenticatedError) and not code:
+        # Raised in s3_credentials.py, of which obstore leaves the text.
+        reason = str(error).partition("\n")[0].rpartition(" credential provider: ")[2]
     elif code == "Connect":
         reason = "the object store cannot be reached"
     elif code == "Timeout":

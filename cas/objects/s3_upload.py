@@ -115,7 +115,8 @@ class MultipartUpload:
             self._requests.fail("store an object", error)
 
     def _end(self, ended: "asyncio.Future[PutResult]") -> None:
-        ended.exception()  # those who wait look at it; without them it is of no interest
+        if not ended.cancelled():
+            ended.exception()  # those who wait look at it; without them it is of no interest
         self._changed.set()
 
     async def _until(self, condition: Callable[[], bool]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.objects import s3_spool
 from reapi.cas.objects.interface import CHUNK_BYTES, NoObject
 from reapi.cas.objects.names import object_name, parse_object_name
 from reapi.cas.objects.s3 import S3Objects
@@ -109,11 +108,13 @@ async def test_nobody_sees_an_object_before_it_is_published(
     objects: S3Objects, s3_server: S3Server, s3_config: S3Config, size_bytes: int
 ) -> None:
     writer = await _begun(objects, size_bytes)
-    assert await listed(objects) == []
-    assert _keys(s3_server, s3_config) == set()
+    # Others that begin later and are published give it time to appear, if it would.
+    others = {await write(objects, os.urandom(size_bytes)) for _ in range(2)}
+    assert {info.name for info in await listed(objects)} == others
+    assert _keys(s3_server, s3_config) == {s3_config.key("cas", name) for name in others}
     await writer.publish()
     before = time.time()
-    (info,) = await listed(objects)
+    (info,) = [info for info in await listed(objects) if info.name not in others]
     assert info.size_bytes == size_bytes
     assert abs(info.modified - before) < 3600
     parsed = parse_object_name(info.name)
@@ -218,7 +219,9 @@ async def test_a_connection_is_free_again_when_a_reader_is_closed_early(
         await proxy.ended.wait()
 
 
-async def test_a_connection_is_used_again(s3_config: S3Config, tmp_path: Path) -> None:
+async def test_a_connection_is_used_again(
+    minio_server: S3Server, s3_config: S3Config, tmp_path: Path
+) -> None:
     async with (
         FaultProxy(s3_config.endpoint) as proxy,
         open_objects(replace(s3_config, endpoint=proxy.endpoint), tmp_path / "spool") as objects,
@@ -366,7 +369,7 @@ async def test_a_full_disk_of_the_spool_is_said_and_leaves_nothing(
     def fail(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(s3_spool.os, "pwrite", fail)
+    monkeypatch.setattr(os, "pwrite", fail)
     with pytest.raises(ResourceExhausted):
         await writer.write([data[10 * MIB :]], hasher)
     await writer.discard()

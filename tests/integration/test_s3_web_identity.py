@@ -102,5 +102,5 @@ async def test_a_refused_web_identity_is_unavailable(
 ) -> None:
     (tmp_path / "token").write_text("a forged token")
     async with open_objects(identity_config, tmp_path / "spool") as objects:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="InvalidIdentityToken"):
             await objects.check()

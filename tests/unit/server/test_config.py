@@ -7,7 +7,7 @@ import pytest
 
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
-from reapi.server.config import BlobsSection, load_config
+from reapi.server.config import BlobsSection, ServerConfig, load_config
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -163,6 +163,12 @@ def test_the_documented_keys_of_a_bucket_say_the_defaults(tmp_path: Path) -> Non
         _write(tmp_path, f'[storage.blobs]\nkind = "s3"\nbucket = "one"\n{text}'), {}
     ).storage.blobs
     assert blobs == BlobsSection(kind="s3", bucket="one")
+
+
+@pytest.mark.parametrize("blobs", ["", '[storage.blobs]\nkind = "s3"\nbucket = "one"\n'])
+def test_a_child_process_is_given_the_same_settings(tmp_path: Path, blobs: str) -> None:
+    config = load_config(_write(tmp_path, blobs), {})
+    assert ServerConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_table_within_a_section_is_overlaid_key_by_key(
