@@ -1,7 +1,7 @@
 """The ActionCache over rows with closures: a hit is complete, and stays so while promised."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -17,7 +17,9 @@ from .closure import closure_of, pack_closure, unpack_closure
 from .presence import Presence
 from .result_check import check_action_result, highest_climb, path_depth
 from .result_key import result_key
+from .result_lifetimes import ResultLifetimes
 from .state.interface import ResultRow, ResultTable
+from .write_health import STATE, WriteHealth
 
 LARGEST_RESULT_BYTES = 4_000_000
 """Serialized. Clients mostly receive no more than 4 MiB (AC11)."""
@@ -32,17 +34,32 @@ class _Known(NamedTuple):
     result: ActionResult
     epoch: Hashable
     version: int
+    stored: int
     cost_bytes: int
 
 
 class IndexedActionCache:
-    """See ActionCache. Complete results are kept in memory for the epoch in which they were so."""
+    """See ActionCache. Complete results are kept in memory for the epoch in which they were so.
+
+    `blobs_for` gives the store on account of an instance: bytes that come inline are its.
+    """
 
     def __init__(
-        self, table: ResultTable, blobs: BlobStore, presence: Presence, capacity: Capacity
+        self,
+        *,
+        table: ResultTable,
+        blobs: BlobStore,
+        blobs_for: Callable[[str], BlobStore],
+        presence: Presence,
+        capacity: Capacity,
+        lifetimes: ResultLifetimes,
+        health: WriteHealth,
     ) -> None:
         self._table = table
         self._blobs = blobs
+        self._blobs_for = blobs_for
+        self._lifetimes = lifetimes
+        self._health = health
         self._presence = presence
         self._capacity = capacity
         self._known: OrderedDict[tuple[str, Digest], _Known] = OrderedDict()
@@ -54,7 +71,12 @@ class IndexedActionCache:
         key = result_key(instance_name, action_digest)
         version = await self._table.version(key)
         known = self._known.get(name)
-        if known is not None and known.version == version and known.epoch == self._presence.epoch():
+        if (
+            known is not None
+            and known.version == version
+            and known.epoch == self._presence.epoch()
+            and known.stored >= self._lifetimes.first_valid(instance_name)
+        ):
             self._known.move_to_end(name)
             return known.result
         return await self._get_stored(name, key, version)
@@ -63,6 +85,10 @@ class IndexedActionCache:
         row = await self._table.find(key)
         if row is None:
             raise _absent(name[1])
+        if row.stored < self._lifetimes.first_valid(name[0]):
+            if row.stored < self._lifetimes.first_unexpired():
+                await self._table.remove(key, row)
+            raise _absent(name[1])
         epoch = self._presence.epoch()
         if await self._blobs.find_missing(unpack_closure(row.closure)):
             await self._table.remove(key, row)
@@ -70,7 +96,7 @@ class IndexedActionCache:
         if row.used < self._presence.stamp():
             await self._table.touch(key, self._presence.stamp())
         result = ActionResult.FromString(row.action_result)
-        self._remember(name, _Known(result, epoch, version, _cost(row.action_result)))
+        self._remember(name, _Known(result, epoch, version, row.stored, _cost(row.action_result)))
         return result
 
     async def put(
@@ -83,7 +109,7 @@ class IndexedActionCache:
         stored = ActionResult()
         stored.CopyFrom(result)
         stored.execution_metadata.SetInParent()  # buck2 refuses a result without (Q-META)
-        await self._move_inline_bytes(stored, function)
+        await self._move_inline_bytes(stored, function, self._blobs_for(instance_name))
         closure = await closure_of(self._blobs, stored, function)
         missing = await self._blobs.find_missing(closure)
         if missing:
@@ -103,8 +129,9 @@ class IndexedActionCache:
             worker=stored.execution_metadata.worker,
             writer=writer,
         )
-        async with self._capacity.reserved(len(serialized) + len(row.closure), instance_name):
-            await self._table.put(result_key(instance_name, action_digest), row)
+        async with self._capacity.reserved(len(serialized) + len(row.closure), None):
+            with self._health.watch(STATE):
+                await self._table.put(result_key(instance_name, action_digest), row)
         return stored
 
     async def _check_climb(self, action_digest: Digest, result: ActionResult) -> None:
@@ -125,7 +152,9 @@ class IndexedActionCache:
             return 0
         return path_depth(command.working_directory)
 
-    async def _move_inline_bytes(self, result: ActionResult, function: DigestFunction) -> None:
+    async def _move_inline_bytes(
+        self, result: ActionResult, function: DigestFunction, store: BlobStore
+    ) -> None:
         """Leaves digests only, so that a stored result is small (AC8)."""
         blobs: dict[Digest, bytes] = {}
         for file in result.output_files:
@@ -145,7 +174,7 @@ class IndexedActionCache:
                 field.CopyFrom(digest.to_message())
                 blobs[digest] = data
                 result.ClearField(f"{stream}_raw")
-        for failure in (await self._blobs.write_many(blobs)).values():
+        for failure in (await store.write_many(blobs)).values():
             raise failure
 
     def _remember(self, name: tuple[str, Digest], known: _Known) -> None:

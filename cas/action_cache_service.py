@@ -9,6 +9,8 @@ from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
 
+from .provenance import writer_of
+
 _SERVICE = re_pb2.DESCRIPTOR.services_by_name["ActionCache"]
 
 
@@ -54,7 +56,9 @@ class ActionCacheService:
         digest = self._action_digest(request)
         if not request.HasField("action_result"):
             raise InvalidArgument("action_result is not set")
-        return await self._results.put(request.instance_name, digest, request.action_result)
+        return await self._results.put(
+            request.instance_name, digest, request.action_result, writer=writer_of(call)
+        )
 
     def _action_digest(
         self, request: re_pb2.GetActionResultRequest | re_pb2.UpdateActionResultRequest

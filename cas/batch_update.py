@@ -1,5 +1,7 @@
 """BatchUpdateBlobs: many small blobs in one commit, each with a status of its own."""
 
+from collections.abc import Callable
+
 from reapi.core.digest import HASH_LENGTHS, Digest, DigestFunction, make_digest
 from reapi.core.errors import InvalidArgument, ReapiError, status_of
 from reapi.core.instances import Instances
@@ -20,16 +22,18 @@ _STATUS_OK = b"\x12\x00"
 class BatchUpdater:
     """Stores what is right of a batch and says what is wrong with the rest (CAS4 to CAS8).
 
-    The sum of sizes is bounded by the transport's limit alone (CAS5).
+    The sum of sizes is bounded by the transport's limit alone (CAS5). `blobs_for` gives the store
+    on account of an instance.
     """
 
-    def __init__(self, blobs: BlobStore, instances: Instances) -> None:
-        self._blobs = blobs
+    def __init__(self, blobs_for: Callable[[str], BlobStore], instances: Instances) -> None:
+        self._blobs_for = blobs_for
         self._instances = instances
 
     async def update(self, request: BatchUpdateBlobsRequest) -> bytes:
         """A serialized BatchUpdateBlobsResponse, with an entry for each of the request."""
         function = self._function(request)
+        store = self._blobs_for(request.instance_name)
         blobs: dict[Digest, bytes] = {}
         repeated: dict[int, tuple[Digest, bytes]] = {}
         digests: list[Digest | ReapiError] = []
@@ -47,13 +51,13 @@ class BatchUpdater:
             digests.append(digest)
             if blobs.setdefault(digest, data) is not data:
                 repeated[number] = digest, data
-        failures: dict[Digest, ReapiError] = await self._blobs.write_many(blobs)
+        failures: dict[Digest, ReapiError] = await store.write_many(blobs)
         parts = []
         for number, (entry, digest_or_error) in enumerate(
             zip(request.requests, digests, strict=True)
         ):
             if number in repeated:
-                parts.append(_response(entry, await self._update_again(*repeated[number])))
+                parts.append(_response(entry, await _update_again(store, *repeated[number])))
             elif isinstance(digest_or_error, ReapiError):
                 parts.append(_response(entry, digest_or_error))
             else:
@@ -66,9 +70,10 @@ class BatchUpdater:
         first = next((length for length in lengths if length in HASH_LENGTHS), None)
         return self._instances.parse_function(request.instance_name, request.digest_function, first)
 
-    async def _update_again(self, digest: Digest, data: bytes) -> ReapiError | None:
-        """Of entries with the same digest, each is judged by its own data."""
-        return (await self._blobs.write_many({digest: data})).get(digest)
+
+async def _update_again(store: BlobStore, digest: Digest, data: bytes) -> ReapiError | None:
+    """Of entries with the same digest, each is judged by its own data."""
+    return (await store.write_many({digest: data})).get(digest)
 
 
 def _parse(entry: BatchUpdateBlobsRequest.Request, function: DigestFunction) -> Digest:

@@ -18,6 +18,7 @@ from .presence import Presence
 from .quarantine import Quarantine
 from .state.interface import BlobIndex, Entry, NewObject
 from .verified_reader import DamagedObject, VerifiedReader, is_frame
+from .write_health import OBJECTS, STATE, WatchedWriter, WriteHealth
 
 _DIGESTS_PER_STEP = 1000
 """Other tasks get their turn after so many rows, which are some milliseconds."""
@@ -40,6 +41,7 @@ class IndexedBlobStore:
         presence: Presence,
         capacity: Capacity,
         quarantine: Quarantine,
+        health: WriteHealth,
         inline_max_bytes: int,
     ) -> None:
         self._index = index
@@ -48,12 +50,13 @@ class IndexedBlobStore:
         self._presence = presence
         self._capacity = capacity
         self._quarantine = quarantine
+        self._health = health
         self._inline_max_bytes = inline_max_bytes
         self._reader = VerifiedReader(objects)
         self._owner = ""
 
     def for_instance(self, instance_name: str) -> Self:
-        """The same store; what is written through it counts for that instance."""
+        """The same store; what is written through it counts for that instance. Cheap."""
         store = copy.copy(self)
         store._owner = instance_name
         return store
@@ -202,12 +205,12 @@ class IndexedBlobStore:
             elif data:
                 small[digest] = data
         try:
-            await self._write_small(small)
+            await self._write_small(small, self._owner)
         except ReapiError as error:
             failures.update(dict.fromkeys(small, error))
         return failures
 
-    async def _write_small(self, blobs: Mapping[Digest, bytes]) -> None:
+    async def _write_small(self, blobs: Mapping[Digest, bytes], owner: str) -> None:
         """Stores verified blobs that fit inline."""
         keys = {digest.key: digest for digest in blobs}
         stamp = self._presence.stamp()
@@ -218,8 +221,10 @@ class IndexedBlobStore:
         fresh = {key: blobs[digest] for key, digest in keys.items() if key not in present}
         if fresh:
             size_bytes = sum(map(len, fresh.values()))
-            async with self._capacity.reserved(size_bytes, self._owner):
-                await self._index.add_inline(fresh, stamp, self._presence.now(), self._owner)
+            async with self._capacity.reserved(size_bytes, owner):
+                with self._health.watch(STATE):
+                    await self._index.add_inline(fresh, stamp, self._presence.now(), owner)
+            self._health.works(STATE)
             for key, data in fresh.items():
                 self._memory.put(keys[key], data)
 
@@ -244,7 +249,9 @@ class IndexedBlobStore:
             return IncomingBlob(digest, self._owner, None)
         await self._capacity.reserve(digest.size_bytes, self._owner)
         try:
-            return IncomingBlob(digest, self._owner, await self._objects.create(digest))
+            with self._health.watch(OBJECTS):
+                writer = await self._objects.create(digest)
+            return IncomingBlob(digest, self._owner, WatchedWriter(writer, self._health))
         except BaseException:
             self._capacity.release(digest.size_bytes, self._owner)
             raise
@@ -257,7 +264,7 @@ class IndexedBlobStore:
         data = await incoming.finish()
         if incoming.writer is None:
             if data:
-                await self._write_small({incoming.digest: data})
+                await self._write_small({incoming.digest: data}, incoming.owner)
             return
         # Not cancelled with the caller: an object without a row would be nobody's.
         incoming.commit = asyncio.ensure_future(self._commit(incoming))
@@ -276,12 +283,14 @@ class IndexedBlobStore:
         digest = incoming.digest
         name = object_name(digest, suffix)
         self._reader.trust(name, stamp)
-        redundant = await self._index.add_objects(
-            [NewObject(digest.key, digest.size_bytes, suffix)],
-            self._presence.stamp(),
-            self._presence.now(),
-            incoming.owner,
-        )
+        with self._health.watch(STATE):
+            redundant = await self._index.add_objects(
+                [NewObject(digest.key, digest.size_bytes, suffix)],
+                self._presence.stamp(),
+                self._presence.now(),
+                incoming.owner,
+            )
+        self._health.works(STATE)
         if redundant:
             await self._objects.delete([name])
 

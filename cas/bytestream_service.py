@@ -90,13 +90,15 @@ class ByteStreamService:
         if message is None:
             raise InvalidArgument("a write needs at least one request")
         first = parse_write_request(message)
-        _, _, digest, compressor = parse_write_name(first.resource_name, self._instances)
+        instance_name, _, digest, compressor = parse_write_name(
+            first.resource_name, self._instances
+        )
         exists = WriteResponse(
             committed_size=_EXISTS_COMPRESSED if compressor else digest.size_bytes
         )
         if not await self._blobs.find_missing([digest]):
             return exists
-        async with self._uploads.stream(first.resource_name, digest) as upload:
+        async with self._uploads.stream(first.resource_name, digest, instance_name) as upload:
             taker = ZstdUpload(upload, digest) if compressor else upload
             end = await _receive(first, messages, taker, upload.received_bytes)
             if end is not None:

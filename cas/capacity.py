@@ -70,7 +70,6 @@ class Capacity:
         self._reservations = reservations
         self._metrics = metrics
         self._reserved_by_owner: Counter[str] = Counter()
-        self._reserved_bytes = 0
         self._background: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
@@ -80,27 +79,26 @@ class Capacity:
             await asyncio.wait((self._background,))
 
     @asynccontextmanager
-    async def reserved(self, size_bytes: int, owner: str) -> AsyncIterator[None]:
-        """Room for `size_bytes` while in the context; ResourceExhausted when there is none."""
+    async def reserved(self, size_bytes: int, owner: str | None) -> AsyncIterator[None]:
+        """Room for `size_bytes` while in the context; ResourceExhausted when there is none.
+
+        It is on the quota of the instance `owner`; of nobody without.
+        """
         await self.reserve(size_bytes, owner)
         try:
             yield
         finally:
             self.release(size_bytes, owner)
 
-    async def reserve(self, size_bytes: int, owner: str) -> None:
+    async def reserve(self, size_bytes: int, owner: str | None) -> None:
         """Takes room until `release`; ResourceExhausted when there is none."""
         self._check_ever(size_bytes, owner)
         self._add(size_bytes, owner)
         try:
-            if self._free_bytes() < self._reserved_bytes:
-                raise ResourceExhausted(
-                    "no space left on the disk of the store", retry_after_seconds=30
-                )
             used, quota_excess = await self._measure(owner)
             if quota_excess > 0:
                 await self._make_room(owner)
-            if used > self._max_size_bytes:
+            if used > self._max_size_bytes or self._disk_excess() > 0:
                 await self._make_room(None)
             elif used > self._high_bytes:
                 self._evict_in_background()
@@ -110,20 +108,25 @@ class Capacity:
                 self._metrics.refused_writes.inc()
             raise
 
-    def release(self, size_bytes: int, owner: str) -> None:
+    def release(self, size_bytes: int, owner: str | None) -> None:
         """The bytes are counted by the index now, or were given up."""
         self._add(-size_bytes, owner)
 
-    def _add(self, size_bytes: int, owner: str) -> None:
+    def _add(self, size_bytes: int, owner: str | None) -> None:
         self._reservations.reserve(size_bytes)
-        self._reserved_bytes += size_bytes
-        if owner in self._quotas:
+        if owner is not None and owner in self._quotas:
             self._reserved_by_owner[owner] += size_bytes
 
-    def _check_ever(self, size_bytes: int, owner: str) -> None:
-        bound = min(self._max_size_bytes, self._quotas.get(owner, self._max_size_bytes))
-        if size_bytes > bound:
-            raise ResourceExhausted(f"{size_bytes} bytes can never fit: {bound} are allowed")
+    def _check_ever(self, size_bytes: int, owner: str | None) -> None:
+        if size_bytes > self._max_size_bytes:
+            raise ResourceExhausted(
+                f"{size_bytes} bytes can never fit: {self._max_size_bytes} are allowed"
+            )
+        quota = None if owner is None else self._quotas.get(owner)
+        if quota is not None and size_bytes > quota:
+            raise ResourceExhausted(
+                f"{size_bytes} bytes can never fit: the quota of instance {owner!r} is {quota}"
+            )
 
     async def _measure(self, owner: str | None) -> tuple[int, int]:
         """Bytes stored and reserved, and by how many the owner is above his quota."""
@@ -134,32 +137,53 @@ class Capacity:
         owned = totals.get(owner, 0) + self._reserved_by_owner[owner]
         return used, owned - self._quotas[owner]
 
+    def _disk_excess(self) -> int:
+        """By how much more is reserved than the disk has left; bytes under way count twice."""
+        return self._reservations.reserved_bytes - self._free_bytes()
+
     async def _excess(self, owner: str | None) -> int:
         used, quota_excess = await self._measure(owner)
-        return used - self._max_size_bytes if owner is None else quota_excess
+        if owner is not None:
+            return quota_excess
+        return max(used - self._max_size_bytes, self._disk_excess())
 
     async def _make_room(self, owner: str | None) -> None:
         """Evicts until all that is reserved fits: in all, or in the quota of `owner`."""
         async with self._index.evicting():
-            excess = await self._excess(owner)
-            if excess <= 0:
-                return
             slack = self._max_size_bytes - self._low_bytes if owner is None else 0
-            wait_seconds = await self._evictor.evict(excess + slack, owner)
-            if await self._excess(owner) <= 0:
+            wait_seconds = last_excess = None
+            # Again while it helps: blobs that lay in the database leave no room on the disk.
+            while (excess := await self._excess(owner)) > 0:
+                if last_excess is not None and excess >= last_excess:
+                    break
+                last_excess = excess
+                wait_seconds = await self._evictor.evict(excess + slack, owner)
+            else:
                 return
-        if wait_seconds is not None:
-            wait_seconds = min(wait_seconds, _LONGEST_WAIT_SECONDS)
         raise ResourceExhausted(
+            self._why_full(owner),
+            retry_after_seconds=min(
+                _LONGEST_WAIT_SECONDS if wait_seconds is None else wait_seconds,
+                _LONGEST_WAIT_SECONDS,
+            ),
+        )
+
+    def _why_full(self, owner: str | None) -> str:
+        if owner is not None:
+            return (
+                f"instance {owner!r} has used up its quota of {self._quotas[owner]} bytes with "
+                "blobs that are promised to stay"
+            )
+        if self._disk_excess() > 0:
+            return "no space (or no inode) left on the disk of the store"
+        return (
             "the store is full of blobs that are promised to stay: "
             "give it a larger max_size_bytes or a shorter retention_seconds"
-            if owner is None
-            else f"instance {owner!r} has used up its quota of {self._quotas[owner]} bytes",
-            retry_after_seconds=wait_seconds,
         )
 
     def _evict_in_background(self) -> None:
-        if self._background is None or self._background.done():
+        is_idle = self._background is None or self._background.done()
+        if is_idle and self._evictor.pause_seconds() is None:
             self._background = asyncio.create_task(self._evict_to_low_watermark())
 
     async def _evict_to_low_watermark(self) -> None:

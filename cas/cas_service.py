@@ -1,6 +1,6 @@
 """ContentAddressableStorage (conformance 1.4)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from reapi.core.digest import parse_digest
 from reapi.core.errors import InvalidArgument
@@ -21,22 +21,23 @@ _SERVICE = re_pb2.DESCRIPTOR.services_by_name["ContentAddressableStorage"]
 
 
 class CasService:
-    """Batches, trees and chunks over a BlobStore."""
+    """Batches, trees and chunks over a BlobStore; `blobs_for` gives that of an instance."""
 
     def __init__(
         self,
         blobs: BlobStore,
+        blobs_for: Callable[[str], BlobStore],
         finder: MissingBlobsFinder,
         instances: Instances,
         chunk_records: ChunkRecords,
     ) -> None:
         self._blobs = blobs
         self._finder = finder
-        self._updater = BatchUpdater(blobs, instances)
+        self._updater = BatchUpdater(blobs_for, instances)
         self._reader = BatchReader(blobs, instances)
         self._instances = instances
-        self._splitter = BlobSplitter(blobs, chunk_records, instances)
-        self._splicer = BlobSplicer(blobs, chunk_records, instances)
+        self._splitter = BlobSplitter(blobs, blobs_for, chunk_records, instances)
+        self._splicer = BlobSplicer(blobs, blobs_for, chunk_records, instances)
 
     def methods(self) -> list[Method]:
         """The rows of this service."""

@@ -28,7 +28,8 @@ class StorageConfig:
     """Of all blobs and action results together, as their own bytes count; eviction keeps below."""
 
     quotas: Mapping[str, int] = field(default_factory=dict)
-    """Of the blobs that an instance has stored first, in bytes, by its name."""
+    """Of the blobs that an instance has stored first, in bytes, by its name. A blob that another
+    instance stores as well counts for the first one, until it is evicted."""
 
     high_watermark: float = 0.95
     low_watermark: float = 0.9
@@ -37,6 +38,18 @@ class StorageConfig:
 
     retention_seconds: int = 24 * 3600
     """How long a blob stays readable after it was reported present or named in a result."""
+
+    pin_idle_seconds: int = 3600
+    pin_max_seconds: int = 7 * 24 * 3600
+    pin_max_share: float = 0.5
+    """Blobs that an invocation uses stay while it calls at least every `pin_idle_seconds`, for
+    `pin_max_seconds` at most. Of `max_size_bytes` so much may be kept beyond its retention."""
+
+    result_ttl_seconds: int | None = None
+    """An action result that was stored longer ago is a miss; None for no bound."""
+
+    results_since: Mapping[str, int] = field(default_factory=dict)
+    """By instance name: results stored before, in seconds since 1970, are misses."""
 
     inline_max_bytes: int = 16 << 10
     """Blobs up to this size live in the database, larger ones in files."""

@@ -27,22 +27,30 @@ from .config import StorageConfig
 from .eviction import Evictor
 from .find_missing import MissingBlobsFinder
 from .hash_filter import AbsenceFilter
+from .invocations import Invocations
 from .metrics import StorageMetrics
 from .objects.interface import ObjectStore
 from .objects.opened import OpenObjects, open_objects
+from .pins import Pins
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
+from .result_admin_service import ResultAdminService
+from .result_lifetimes import ResultLifetimes
 from .state.interface import BlobIndex, ResultTable
 from .state.opened import OpenState, open_state
 from .state.sqlite import SqliteState
 from .upload import Uploads
+from .write_health import OBJECTS, STATE, WriteHealth
 
 if TYPE_CHECKING:
     from reapi.core.postgresql.pool import PostgresqlPool
 
 _THREADS = 4
 """For what moves bytes to and from the disk; two cores cannot hash faster with more."""
+
+
+_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class Storage:
     action_cache: IndexedActionCache
     uploads: Uploads
     chunk_records: ChunkRecords
+    invocations: Invocations
+    health: WriteHealth
     presence: Presence
     filter: AbsenceFilter
     postgresql: "PostgresqlPool | None"
@@ -101,12 +111,27 @@ async def open_storage(
         presence = Presence(now, config.retention_seconds, state.index.losses)
         metrics = StorageMetrics(registry)
         memory = BlobMemory(config.memory_bytes)
+        invocations = Invocations(
+            state.invocations,
+            now,
+            idle_seconds=config.pin_idle_seconds,
+            longest_seconds=config.pin_max_seconds,
+        )
+        stack.push_async_callback(invocations.aclose)
+        pins = Pins(
+            invocations=invocations,
+            index=state.index,
+            presence=presence,
+            max_bytes=int(config.max_size_bytes * config.pin_max_share),
+            metrics=metrics,
+        )
         evictor = Evictor(
             index=state.index,
             objects=objects,
             memory=memory,
             results=state.results,
             presence=presence,
+            pins=pins,
             metrics=metrics,
         )
         recovery = None
@@ -115,6 +140,10 @@ async def open_storage(
         capacity = _capacity(config, state, opened, evictor, metrics)
         stack.push_async_callback(capacity.aclose)
         quarantine = Quarantine(index=state.index, objects=objects, memory=memory, metrics=metrics)
+        health = WriteHealth(
+            {OBJECTS: objects.check, STATE: state.index.check}, probe_seconds=_PROBE_SECONDS
+        )
+        stack.push_async_callback(health.aclose)
         blobs = IndexedBlobStore(
             index=state.index,
             objects=objects,
@@ -122,19 +151,31 @@ async def open_storage(
             presence=presence,
             capacity=capacity,
             quarantine=quarantine,
+            health=health,
             inline_max_bytes=config.inline_max_bytes,
         )
         uploads = Uploads(blobs, deadline_seconds=config.upload_deadline_seconds)
         stack.push_async_callback(uploads.aclose)
-        action_cache = IndexedActionCache(state.results, blobs, presence, capacity)
-        parts = Parts(state.index, objects, state.results, presence, quarantine, evictor)
-        chunk_records = ChunkRecords(state.results, presence)
+        lifetimes = ResultLifetimes(
+            now, ttl_seconds=config.result_ttl_seconds, results_since=config.results_since
+        )
+        action_cache = IndexedActionCache(
+            table=state.results,
+            blobs=blobs,
+            blobs_for=blobs.for_instance,
+            presence=presence,
+            capacity=capacity,
+            lifetimes=lifetimes,
+            health=health,
+        )
         yield Storage(
-            parts=parts,
+            parts=Parts(state.index, objects, state.results, presence, quarantine, evictor),
             blobs=blobs,
             action_cache=action_cache,
             uploads=uploads,
-            chunk_records=chunk_records,
+            chunk_records=ChunkRecords(state.results, presence),
+            invocations=invocations,
+            health=health,
             presence=presence,
             filter=state.filter,
             postgresql=state.postgresql,
@@ -143,15 +184,21 @@ async def open_storage(
 
 
 def services(storage: Storage, instances: Instances, *, has_execution: bool) -> list[Method]:
-    """The rows of all services that storage offers; `has_execution` is for GetCapabilities."""
+    """The rows of all services that storage offers; `has_execution` is for GetCapabilities.
+
+    Their calls are noted for pins.
+    """
     blobs = storage.blobs
     finder = MissingBlobsFinder(blobs, storage.presence, storage.filter, instances)
-    return [
+    cas = CasService(blobs, blobs.for_instance, finder, instances, storage.chunk_records)
+    methods = [
         *CapabilitiesService(instances, has_execution=has_execution).methods(),
-        *CasService(blobs, finder, instances, storage.chunk_records).methods(),
+        *cas.methods(),
         *ByteStreamService(blobs, storage.uploads, instances, blobs).methods(),
         *ActionCacheService(storage.action_cache, blobs, instances).methods(),
     ]
+    admin = ResultAdminService(storage.parts.results)
+    return [*storage.invocations.watched(methods), *admin.methods()]
 
 
 def _capacity(
@@ -180,6 +227,8 @@ async def _recovering(
     state: SqliteState, objects: ObjectStore, evictor: Evictor
 ) -> AsyncIterator[asyncio.Task[None]]:
     was_clean = await state.index.begin_run()
+    if not was_clean:
+        await state.inline.skip_ids()
     recovery = Recovery(state, objects, evictor, is_sweep_due=not was_clean)
     task = asyncio.create_task(recovery.run())
     try:

@@ -22,3 +22,8 @@ class StorageMetrics:
             "Writes refused because the store is full of promised blobs.",
             registry=registry,
         )
+        self.unpinned_invocations = Counter(
+            "reapi_storage_unpinned_invocations",
+            "Live invocations whose blobs may be evicted after their retention: too many of them.",
+            registry=registry,
+        )

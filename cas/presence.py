@@ -22,7 +22,7 @@ class Presence:
     ) -> None:
         self._now = now
         self._losses = losses
-        self._granule = max(
+        self.granule_seconds = max(
             1, min(_LONGEST_GRANULE_SECONDS, retention_seconds // _GRANULES_PER_RETENTION)
         )
         self.retention_seconds = retention_seconds
@@ -34,7 +34,7 @@ class Presence:
     def stamp(self) -> int:
         """What a touch writes into a row: the end of the present granule, in seconds."""
         now = self._now()
-        return now - now % self._granule + self._granule
+        return now - now % self.granule_seconds + self.granule_seconds
 
     def last_expired_stamp(self) -> int:
         """Rows touched with this stamp, or an earlier one, are promised to nobody any more."""

@@ -1,4 +1,4 @@
-"""What the processes of one data directory know together, in a file that all of them have mapped.
+"""What the processes of one data directory know together, in memory that all of them have mapped.
 
 Each process, a member, writes to its own part, so that no update is lost; all read all parts. Only
 the hash filter is written by all: under the write lock of the index.
@@ -24,22 +24,16 @@ _RESERVED, _LOSSES, _FIRST_VERSION = range(3)
 
 
 class SharedMemory:
-    """The mapped file. Member 0 begins it anew and must be there before the others.
+    """The mapped memory. Member 0 makes it anew and must be there before the others, who find it by
+    the link `path`.
 
-    Counters only rise. The file is sparse: it takes as much memory as was written to.
+    Counters only rise. It takes as much memory as was written to, and none of the disk: to write to
+    the map of a file whose disk is full would kill the process (reliability D1).
     """
 
     def __init__(self, path: Path, member: int, members: int = MOST_MEMBERS) -> None:
-        if member == 0:
-            path.unlink(missing_ok=True)  # members of the last run may not have ended yet
-        flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if member == 0 else 0)
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            if member == 0:
-                os.truncate(descriptor, _FILE_BYTES)
-            self._map = mmap.mmap(descriptor, _FILE_BYTES)
-        finally:
-            os.close(descriptor)
+        self._descriptor = _create(path) if member == 0 else os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
         self._all = memoryview(self._map)
         self._parts = [
             self._all[start : start + _PART_BYTES].cast("Q")
@@ -58,6 +52,7 @@ class SharedMemory:
             part.release()
         self._all.release()
         self._map.close()
+        os.close(self._descriptor)
 
     def reserve(self, size_bytes: int) -> None:
         """Adds to what this process has promised room for; a negative number takes away."""
@@ -85,6 +80,15 @@ class SharedMemory:
         """Another number after each change of that key; of some other keys as well."""
         slot = _slot(key)
         return sum([part[slot] for part in self._parts])
+
+
+def _create(path: Path) -> int:
+    """A descriptor of new memory, to which `path` leads as long as this process has it open."""
+    descriptor = os.memfd_create("reapi", os.MFD_CLOEXEC)
+    os.truncate(descriptor, _FILE_BYTES)
+    path.unlink(missing_ok=True)  # members of the last run may not have ended yet
+    path.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+    return descriptor
 
 
 def _slot(key: bytes) -> int:

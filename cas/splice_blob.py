@@ -1,7 +1,7 @@
 """SpliceBlob: makes a blob of chunks that are here, so that a client uploads only new chunks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from reapi.core.digest import Digest, DigestFunction, Hasher, parse_digest
@@ -40,11 +40,19 @@ class BlobSplicer:
     """Reads chunks and stores them as one blob, whose digest the store computes (CAS17).
 
     What the client says is never trusted: not for a blob that is here already either, so its
-    chunks are not recorded unless the blob was made of them.
+    chunks are not recorded unless the blob was made of them. `blobs_for` gives the store on account
+    of an instance.
     """
 
-    def __init__(self, blobs: BlobStore, records: ChunkRecords, instances: Instances) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        blobs_for: Callable[[str], BlobStore],
+        records: ChunkRecords,
+        instances: Instances,
+    ) -> None:
         self._blobs = blobs
+        self._blobs_for = blobs_for
         self._records = records
         self._instances = instances
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -71,7 +79,7 @@ class BlobSplicer:
         if not is_present:
             hasher = blob.function.new()
             async with self._slots, aclosing(self._content(chunks, hasher)) as content:
-                await self._blobs.write(blob, content)
+                await self._blobs_for(request.instance_name).write(blob, content)
             # A store that has got the blob from somebody else meanwhile need not look at the bytes.
             if hasher.hexdigest() == blob.hash:
                 await self._record(blob, chunks, request.chunking_function)

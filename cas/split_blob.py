@@ -1,7 +1,7 @@
 """SplitBlob: the chunks of a blob, so that a client fetches only those that it does not have."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
@@ -29,10 +29,19 @@ class BlobSplitter:
 
     A blob that may have more chunks than a response has room for, or for whose chunks there is no
     room in the store, has no split information: NotFound, on which clients read it as a whole.
+
+    Chunks are on account of the instance that asks first; `blobs_for` gives the store for it.
     """
 
-    def __init__(self, blobs: BlobStore, records: ChunkRecords, instances: Instances) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        blobs_for: Callable[[str], BlobStore],
+        records: ChunkRecords,
+        instances: Instances,
+    ) -> None:
         self._blobs = blobs
+        self._blobs_for = blobs_for
         self._records = records
         self._instances = instances
         self._cutting = SingleFlight[Digest, bytes]()
@@ -61,26 +70,28 @@ class BlobSplitter:
             return response_of(chunks, ChunkingFunction.FAST_CDC_2020)
         if blob.size_bytes > largest_cut_bytes(function):
             raise NotFound(f"blob {blob} is too large to be split: read it as a whole")
-        return await self._cutting.run(blob, lambda: self._cut(blob))
+        store = self._blobs_for(request.instance_name)
+        return await self._cutting.run(blob, lambda: self._cut(blob, store))
 
-    async def _cut(self, blob: Digest) -> bytes:
+    async def _cut(self, blob: Digest, store: BlobStore) -> bytes:
         chunks: list[Digest] = []
         async with self._slots, aclosing(cut_chunks(self._blobs.read(blob))) as cuts:
             async for some in cuts:
-                chunks += await self._store(some, blob)
+                chunks += await _store(some, blob, store)
         record = await self._records.put(blob, chunks, ChunkingFunction.FAST_CDC_2020)
         return record.response
 
-    async def _store(self, chunks: Sequence[Chunk], blob: Digest) -> list[Digest]:
-        digests = await asyncio.to_thread(_digests_of, chunks, blob.function)
-        contents = {digest: chunk.data for digest, chunk in zip(digests, chunks, strict=True)}
-        for failure in (await self._blobs.write_many(contents)).values():
-            if isinstance(failure, ResourceExhausted):
-                raise NotFound(
-                    f"no room for the chunks of blob {blob}: read it as a whole"
-                ) from failure
-            raise failure
-        return digests
+
+async def _store(chunks: Sequence[Chunk], blob: Digest, store: BlobStore) -> list[Digest]:
+    digests = await asyncio.to_thread(_digests_of, chunks, blob.function)
+    contents = {digest: chunk.data for digest, chunk in zip(digests, chunks, strict=True)}
+    for failure in (await store.write_many(contents)).values():
+        if isinstance(failure, ResourceExhausted):
+            raise NotFound(
+                f"no room for the chunks of blob {blob}: read it as a whole"
+            ) from failure
+        raise failure
+    return digests
 
 
 def largest_cut_bytes(function: DigestFunction) -> int:

@@ -86,14 +86,16 @@ class Uploads:
         return 0
 
     @asynccontextmanager
-    async def stream(self, resource_name: str, digest: Digest) -> AsyncIterator[UploadStream]:
-        """Continues the upload of that name, or begins it.
+    async def stream(
+        self, resource_name: str, digest: Digest, instance_name: str = ""
+    ) -> AsyncIterator[UploadStream]:
+        """Continues the upload of that name, or begins it on account of that instance.
 
         A stream that still holds it loses it: its client is gone, though its connection may look
         alive. An upload that is not over at the end of the context waits for another stream.
         Raises ResourceExhausted when there is no room to begin.
         """
-        stream = UploadStream(self._blobs, await self._take(resource_name, digest))
+        stream = UploadStream(self._blobs, await self._take(resource_name, digest, instance_name))
         self._active[resource_name] = stream
         try:
             yield stream
@@ -107,11 +109,11 @@ class Uploads:
                 else:
                     self._park(resource_name, stream.incoming)
 
-    async def _take(self, resource_name: str, digest: Digest) -> IncomingBlob:
+    async def _take(self, resource_name: str, digest: Digest, owner: str) -> IncomingBlob:
         found = self._find(resource_name)
         if found is not None:
             return found
-        begun = await self._blobs.begin(digest)
+        begun = await self._blobs.for_instance(owner).begin(digest)
         found = self._find(resource_name)
         if found is None:
             return begun

@@ -27,8 +27,9 @@ class RemoteActionCache:
         return await self._channel.unary(GET_ACTION_RESULT, request, timeout=self._timeout)
 
     async def put(
-        self, instance_name: str, action_digest: Digest, result: ActionResult
+        self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""
     ) -> ActionResult:
+        """See ActionCache. The server says by itself who the writer is."""
         request = UpdateActionResultRequest(
             instance_name=instance_name,
             action_digest=action_digest.to_message(),

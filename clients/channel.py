@@ -42,13 +42,21 @@ class Channel:
     `server` is `grpc://host:port` or `host:port`. Nothing is dialled before the first call. A
     server that was never reached is given up after some seconds (Unavailable names the address);
     one that was lost is waited for half a minute. Cancelling a call cancels it at the server.
+
+    Its calls are one invocation, for which servers keep blobs; with `is_invocation` False they are
+    none, which is for parts of a server, since these run for ever.
     """
 
     def __init__(
-        self, server: str, *, tool_name: str = "reapi-client", token: str | None = None
+        self,
+        server: str,
+        *,
+        tool_name: str = "reapi-client",
+        token: str | None = None,
+        is_invocation: bool = True,
     ) -> None:
         self.address = _address(server)
-        self._metadata = _metadata(tool_name, token)
+        self._metadata = _metadata(tool_name, token, str(uuid.uuid4()) if is_invocation else "")
         self._calls: dict[str, Any] = {}
         self._was_reached = False
         self._channel: grpc.aio.Channel
@@ -363,10 +371,12 @@ def _address(server: str) -> str:
     return rest
 
 
-def _metadata(tool_name: str, token: str | None) -> tuple[tuple[str, str | bytes], ...]:
+def _metadata(
+    tool_name: str, token: str | None, invocation_id: str
+) -> tuple[tuple[str, str | bytes], ...]:
     """What every call of this channel carries: who calls, and which calls belong together (G8)."""
     request_metadata = RequestMetadata(
-        tool_details=ToolDetails(tool_name=tool_name), tool_invocation_id=str(uuid.uuid4())
+        tool_details=ToolDetails(tool_name=tool_name), tool_invocation_id=invocation_id
     )
     fixed = ((REQUEST_METADATA_KEY, request_metadata.SerializeToString()),)
     return fixed if token is None else (*fixed, ("authorization", f"Bearer {token}"))

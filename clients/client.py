@@ -25,15 +25,18 @@ from .model import (
     CommandSpec,
     Entry,
     Operation,
+    ResultQuery,
     RunProgress,
     RunResult,
     ServerStatus,
+    StoredResult,
     Worker,
 )
 from .operations import cancel_operation, get_operation, list_operations
 from .outcome import read_result
 from .progress import OnProgress
 from .remote_tree import Entries, read_directories
+from .results import list_results, revoke_results
 from .run import OnRunProgress, Runner, in_stoppable_thread
 from .upload import upload
 from .workers import list_workers
@@ -298,6 +301,28 @@ class Client:
         """Cancels an operation; one that is done stays as it is. Raises NotFound."""
         async with _deadline(timeout):
             await cancel_operation(self._channel, name)
+
+    async def list_results(
+        self, query: ResultQuery, *, timeout: float | None = None
+    ) -> list[StoredResult]:
+        """The cached results that `query` means, of all instances if it names none.
+
+        Unimplemented on servers other than ours.
+        """
+        async with _deadline(timeout):
+            return [result async for result in list_results(self._channel, query)]
+
+    async def revoke_results(
+        self, query: ResultQuery, *, dry_run: bool = False, timeout: float | None = None
+    ) -> list[StoredResult]:
+        """Takes the results that `query` means out of the cache, at once for everybody; those
+        that it took, or would take with `dry_run`.
+
+        Raises InvalidArgument for a query without a condition.
+        """
+        async with _deadline(timeout):
+            found = revoke_results(self._channel, query, dry_run=dry_run)
+            return [result async for result in found]
 
     async def list_workers(self, *, timeout: float | None = None) -> list[Worker]:
         """The workers that the scheduler knows, by name."""

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
+from reapi.protos.reapi.admin.v1 import admin_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -43,6 +44,7 @@ def _method(
 _REAPI = re_pb2.DESCRIPTOR
 _BYTESTREAM = bytestream_pb2.DESCRIPTOR
 _OPERATIONS = operations_pb2.DESCRIPTOR
+_ADMIN = admin_pb2.DESCRIPTOR
 _WORKER = worker_pb2.DESCRIPTOR
 
 GET_CAPABILITIES = _method(
@@ -105,6 +107,18 @@ LIST_OPERATIONS = _method(
 )
 CANCEL_OPERATION = _method(
     _OPERATIONS, "Operations.CancelOperation", operations_pb2.CancelOperationRequest, Empty
+)
+LIST_RESULTS = _method(
+    _ADMIN,
+    "ResultAdminService.ListResults",
+    admin_pb2.ListResultsRequest,
+    admin_pb2.ListResultsResponse,
+)
+REVOKE_RESULTS = _method(
+    _ADMIN,
+    "ResultAdminService.RevokeResults",
+    admin_pb2.RevokeResultsRequest,
+    admin_pb2.RevokeResultsResponse,
 )
 CONNECT = _method(
     _WORKER, "WorkerService.Connect", worker_pb2.ConnectRequest, worker_pb2.ConnectResponse

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from reapi.core.digest import Digest
 from reapi.core.errors import DeadlineExceeded
@@ -156,6 +157,30 @@ class ActionDetails:
     command: CommandSpec
     do_not_cache: bool
     result: RunResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultQuery:
+    """Cached results for which all conditions hold that are not None. Times are aware of their
+    zone, to the second, and inclusive.
+    """
+
+    instance_name: str | None = None
+    worker: str | None = None
+    writer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """Where a cached result is from: `worker` ran the action, `writer` stored what came of it."""
+
+    instance_name: str
+    action_digest: Digest
+    stored: datetime
+    worker: str
+    writer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,5 +96,7 @@ class SyncClient:
     get_operation = _waiting(Client.get_operation)
     list_operations = _waiting(Client.list_operations)
     cancel_operation = _waiting(Client.cancel_operation)
+    list_results = _waiting(Client.list_results)
+    revoke_results = _waiting(Client.revoke_results)
     list_workers = _waiting(Client.list_workers)
     get_status = _waiting(Client.get_status)

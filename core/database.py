@@ -68,6 +68,7 @@ class Database:
         self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
         self._flush_scheduled = False
         self._paused = False
+        self._is_full = False
         self._waiting_since: float | None = None
         self._failure: Unavailable | None = None
         self._checkpoint: asyncio.Task[None] | None = None
@@ -161,11 +162,17 @@ class Database:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
-                logger.critical("cannot sync %s: nothing is written any more", self.path)
-                self._failure = Unavailable(f"the disk of {self.path} failed while syncing")
+            self._note_failure(error)
             raise
         return results
+
+    def _note_failure(self, error: BaseException) -> None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_IOERR_FSYNC and self._failure is None:
+            logger.critical("cannot sync %s: nothing is written any more", self.path)
+            self._failure = Unavailable(f"the disk of {self.path} failed while syncing")
+        elif code == sqlite3.SQLITE_FULL:
+            self._is_full = True
 
     def _commit_alone(self, one: tuple[Write[Any], Any]) -> Any:
         try:
@@ -179,7 +186,11 @@ class Database:
 
     def _checkpoint_if_due(self) -> None:
         running = self._checkpoint is not None and not self._checkpoint.done()
-        if not running and os.stat(self._wal_path).st_size > _CHECKPOINT_WAL_BYTES:
+        if running or self._failure is not None:
+            return
+        # On a full disk a WAL that starts over is room for the deletions that make room.
+        if self._is_full or os.stat(self._wal_path).st_size > _CHECKPOINT_WAL_BYTES:
+            self._is_full = False
             self._checkpoint = asyncio.create_task(self._run_checkpoint())
 
     async def _run_checkpoint(self) -> None:
@@ -191,9 +202,11 @@ class Database:
             await asyncio.to_thread(_checkpoint, self.path, "PASSIVE")
             self._paused = True
             await asyncio.to_thread(_checkpoint, self.path, "RESTART")
-        except sqlite3.Error:
-            # Nothing is lost: the WAL holds it all, and the next commit tries again.
+        except sqlite3.Error as error:
+            # Nothing is lost: the WAL holds it all, and the next commit tries again, unless it was
+            # a sync: to try that again would seem to work.
             logger.exception("cannot checkpoint %s", self.path)
+            self._note_failure(error)
         finally:
             self._paused = False
             self._schedule_flush(0)

@@ -18,9 +18,12 @@ SOURCES = (
     "build/bazel/semver/semver.proto",
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "google/bytestream/bytestream.proto",
+    "reapi/admin/v1/admin.proto",
     "reapi/worker/v1/worker.proto",
 )
-MOVED_IMPORT = re.compile(r"^from (build\.bazel|google\.bytestream|reapi\.worker)", re.MULTILINE)
+MOVED_IMPORT = re.compile(
+    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|worker))", re.MULTILINE
+)
 
 
 def generate(target: Path) -> None:

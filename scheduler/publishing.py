@@ -43,7 +43,7 @@ class Publisher:
         if not is_cacheable or result.exit_code != 0:
             return True
         try:
-            await self._action_cache.put(instance_name, action_digest, result)
+            await self._action_cache.put(instance_name, action_digest, result, writer="scheduler")
         except BlobsMissing as error:
             logger.error("refused a result of action %s: %s", action_digest, error.message)
             return False

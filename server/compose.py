@@ -4,6 +4,7 @@ The only file that knows concrete classes of several components.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -36,6 +37,16 @@ from .forward import Forwarder
 
 _DEFAULT_SCHEDULER = "127.0.0.1:8980"
 
+_STORAGE_SERVICES = frozenset(
+    (
+        "",
+        "build.bazel.remote.execution.v2.ActionCache",
+        "build.bazel.remote.execution.v2.ContentAddressableStorage",
+        "google.bytestream.ByteStream",
+    )
+)
+"""Whose health is that of the storage; so is that of the server as a whole."""
+
 
 @dataclass(frozen=True)
 class Api:
@@ -44,6 +55,8 @@ class Api:
     methods: list[Method]
     scheduler_methods: list[Method]
     health: HealthService
+    why_not_ready: Callable[[], str | None]
+    """In words for a person; None while new work is welcome."""
 
 
 async def compose(
@@ -64,7 +77,7 @@ async def compose(
         scheduler_methods = await _scheduler_methods(config, storage, instances, stack)
     elif config.scheduler.endpoint is not None:
         channel = await stack.enter_async_context(
-            Channel(config.scheduler.endpoint, tool_name="reapi-frontend")
+            Channel(config.scheduler.endpoint, tool_name="reapi-frontend", is_invocation=False)
         )
         forwarder = Forwarder(channel)
         scheduler_methods = forwarder.methods()
@@ -74,10 +87,18 @@ async def compose(
         methods += factory.services(storage, instances, has_execution=has_execution)
     service_names = frozenset(method.path.split("/")[1] for method in methods)
     health = HealthService(service_names)
+    storage.health.add_listener(
+        lambda problem: health.set_available(_STORAGE_SERVICES, problem is None)
+    )
     if forwarder is not None:
         await stack.enter_async_context(forwarder.reporting(health))
     reflection = ReflectionService(sorted(service_names | {"grpc.health.v1.Health"}))
-    return Api([*methods, *health.methods(), *reflection.methods()], scheduler_methods, health)
+    return Api(
+        [*methods, *health.methods(), *reflection.methods()],
+        scheduler_methods,
+        health,
+        lambda: storage.health.problem,
+    )
 
 
 async def _scheduler_methods(
@@ -95,7 +116,7 @@ async def _scheduler_methods(
         settings, dispatcher, storage.blobs, storage.action_cache, instances
     )
     return [
-        *execution.methods(),
+        *storage.invocations.watched(execution.methods()),
         *OperationsService(dispatcher).methods(),
         *WorkerService(settings, dispatcher).methods(),
     ]
@@ -148,7 +169,7 @@ async def run_executor(
 
 
 def _executor_channel(endpoint: str) -> Channel:
-    return Channel(endpoint, tool_name="reapi-executor")
+    return Channel(endpoint, tool_name="reapi-executor", is_invocation=False)
 
 
 async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
@@ -170,10 +191,27 @@ def storage_config(config: ServerConfig) -> StorageConfig:
         data_dir=config.data_dir,
         processes=config.server.processes,
         max_size_bytes=config.storage.max_size_bytes,
+        quotas={
+            name: section.max_size_bytes
+            for name, section in config.instances.items()
+            if section.max_size_bytes is not None
+        },
+        high_watermark=config.storage.high_watermark,
+        low_watermark=config.storage.low_watermark,
         retention_seconds=config.storage.retention_seconds,
+        pin_idle_seconds=config.storage.pin_idle_seconds,
+        pin_max_seconds=config.storage.pin_max_seconds,
+        pin_max_share=config.storage.pin_max_share,
+        result_ttl_seconds=config.results.ttl_seconds,
+        results_since={
+            name: math.ceil(section.results_since.timestamp())
+            for name, section in config.instances.items()
+            if section.results_since is not None
+        },
         dsn_file=config.storage.state.dsn_file,
         s3=config.storage.blobs.s3() if config.storage.blobs.kind == "s3" else None,
         inline_max_bytes=config.storage.inline_max_bytes,
+        survives_power_loss=config.storage.survives_power_loss,
     )
 
 

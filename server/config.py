@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,7 +27,9 @@ from reapi.core.errors import InvalidArgument
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 _UNKNOWN_INSTANCE = "unknown_instance"
+_WATERMARKS = "watermarks"
 Role = Literal["frontend", "scheduler", "executor"]
 
 
@@ -57,6 +60,10 @@ class InstanceSection(_Section):
     # What a hash of 64 digits is of when a request does not say so. Unless it is SHA256, that is
     # not served under this name: clients never state it in full.
     digest_function: Literal["SHA256", "BLAKE3", "SHA256TREE"] = "SHA256"
+    # Blobs that this instance was the first to store may take so much; unset: no bound of its own.
+    max_size_bytes: Positive | None = None
+    # Results stored before this time are misses, as if they had been deleted.
+    results_since: AwareDatetime | None = None
 
 
 class StateSection(_Section):
@@ -104,8 +111,8 @@ class BlobsSection(_Section):
         ]
         if self.kind == "disk" and others:
             raise ValueError(
-                f'{", ".join(sorted(others))}: only for a bucket: set kind = "s3", or remove '
-                "what is not for the disk"
+                f'{", ".join(sorted(others))}: only for a bucket: set kind = "s3", or remove what '
+                "is not for the disk"
             )
         if self.kind == "s3":
             if not self.bucket:
@@ -129,12 +136,36 @@ class StorageSection(_Section):
 
     # Blobs beyond this are evicted, oldest use first.
     max_size_bytes: Positive = 50 << 30
+    # Shares of max_size_bytes: eviction begins above the high one and ends at the low one.
+    high_watermark: Share = 0.95
+    low_watermark: Share = 0.9
     # A blob reported present stays readable this long.
     retention_seconds: Positive = 24 * 3600
+    # What an invocation (a build) uses stays beyond that while the invocation calls this often ...
+    pin_idle_seconds: Positive = 3600
+    # ... for this long at most, ...
+    pin_max_seconds: Positive = 7 * 24 * 3600
+    # ... and for this share of max_size_bytes; 0 turns it off.
+    pin_max_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    # Whether each write is synced to the disk before it is acknowledged.
+    survives_power_loss: bool = False
     # Blobs up to this size live in the database instead of in a file of their own.
     inline_max_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 16 << 10
     state: StateSection = StateSection()
     blobs: BlobsSection = BlobsSection()
+
+    @model_validator(mode="after")
+    def _check_watermarks(self) -> Self:
+        if self.low_watermark > self.high_watermark:
+            raise PydanticCustomError(_WATERMARKS, "low_watermark is above high_watermark")
+        return self
+
+
+class ResultsSection(_Section):
+    """[results]"""
+
+    # A result stored longer ago is a miss; unset: results go only with the blobs of their age.
+    ttl_seconds: Positive | None = None
 
 
 class SchedulerSection(_Section):
@@ -182,6 +213,7 @@ class ServerConfig(_Section):
     # By instance name; "" is quoted in TOML.
     instances: dict[str, InstanceSection] = Field(default_factory=dict)
     storage: StorageSection = StorageSection()
+    results: ResultsSection = ResultsSection()
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
 
@@ -269,7 +301,7 @@ def _problem(error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
-    if error["type"] == _UNKNOWN_INSTANCE:
+    if error["type"] in (_UNKNOWN_INSTANCE, _WATERMARKS):
         return f"{key}: {error['msg']}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}"

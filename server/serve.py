@@ -54,7 +54,9 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
         )
 
         def why_not_ready() -> str | None:
-            return "draining" if stop.is_set() else frontends.why_not_ready()
+            if stop.is_set():
+                return "draining"
+            return api.why_not_ready() or frontends.why_not_ready()
 
         app = make_app(ServerMetrics(registry, frontends.children).exposition, why_not_ready)
         http_port = await stack.enter_async_context(serve_http(app, config.server.http_listen))

@@ -25,6 +25,8 @@ from .names import new_suffix, object_name, parse_object_name
 T = TypeVar("T")
 
 _LISTED_AT_ONCE = 2000
+_LARGEST_MARGIN_BYTES = 64 << 20
+_MARGIN_SHARE = 16
 
 
 class DiskObjects:
@@ -100,12 +102,18 @@ class DiskObjects:
 
     async def check(self) -> None:
         """See ObjectStore."""
-        await self._in_thread(self._volume.probe)
+        await self._in_thread(self._volume.probe, self._blobs)
 
     def free_bytes(self) -> int:
-        """What the file system has left for us."""
+        """What the file system has left for us: nothing when it has no inode left.
+
+        A part of the disk stays free, since databases need room to make room.
+        """
         status = os.statvfs(self._volume.incoming)
-        return status.f_bavail * status.f_frsize
+        if status.f_files and not status.f_favail:
+            return 0
+        margin = min(_LARGEST_MARGIN_BYTES, status.f_blocks * status.f_frsize // _MARGIN_SHARE)
+        return max(0, status.f_bavail * status.f_frsize - margin)
 
     def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

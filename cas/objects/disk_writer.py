@@ -55,13 +55,19 @@ class Volume:
         finally:
             os.close(descriptor)
 
-    def probe(self) -> None:
-        """Writes and deletes a file; raises ReapiError when that fails. Blocks."""
+    def probe(self, published: Path) -> None:
+        """Writes a file, renames it into the directory `published` and deletes it.
+
+        Raises ReapiError when that fails. Blocks.
+        """
         self.check()
         path = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
-            path.write_bytes(b"probe")
-            path.unlink()
+            try:
+                path.write_bytes(b"probe")
+                path = path.rename(published / path.name)
+            finally:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(error, path) from error
 

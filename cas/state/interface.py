@@ -99,11 +99,22 @@ class BlobIndex(Protocol):
     def evicting(self) -> AbstractAsyncContextManager[None]:
         """Only one process is in such a context at a time; others wait."""
 
-    async def oldest_used(self) -> int | None:
-        """The lowest `used` of all rows; may be some seconds old, may take long."""
+    async def oldest_used(self, owner: str | None = None) -> int | None:
+        """The lowest `used` of all rows, or of those of `owner`; may be some seconds old, may take
+        long.
+        """
+
+    async def sizes_by_use(self, after: int, last_stamp: int) -> Sequence[tuple[int, int]]:
+        """Each `used` above `after` and up to `last_stamp`, rising, with the bytes of its rows.
+
+        May be some seconds old, may take long. To be used within `evicting`.
+        """
 
     async def total_bytes(self) -> Mapping[str, int]:
         """The bytes of all blobs, by owner. Cheap; other processes' last second may be missing."""
+
+    async def check(self) -> None:
+        """Raises ReapiError that says what is wrong when rows could not be written now."""
 
     def rows(self, after: bytes = b"") -> AsyncIterator[Sequence[Entry]]:
         """All rows in the order of their keys, in batches; those that come or go meanwhile may be
@@ -178,3 +189,35 @@ class ResultTable(Protocol):
 
     async def total_bytes(self) -> int:
         """Of all results and closures. Cheap; other processes' last second may be missing."""
+
+
+MOST_INVOCATIONS = 10_000
+"""That a table remembers."""
+
+
+class Invocation(NamedTuple):
+    """A client's run, such as one build, that has called since `began`."""
+
+    invocation_id: str
+    began: int
+
+
+class InvocationTable(Protocol):
+    """Which invocations are at work: eviction spares what they use (pins.py).
+
+    A loss of rows is harmless: pins end early, promises stay. So nothing here has to survive a
+    power cut.
+    """
+
+    async def note(self, seen: Mapping[str, int], longest_seconds: int) -> None:
+        """Invocations, by id, have called at these times.
+
+        One that began `longest_seconds` before begins anew, with pins. Of more than
+        MOST_INVOCATIONS, those go that were silent for longest.
+        """
+
+    async def live(self, seen_since: int, began_since: int) -> Sequence[Invocation]:
+        """Those with pins whose times are no earlier than these, in the order they began in."""
+
+    async def unpin(self, invocation_ids: Sequence[str]) -> Sequence[str]:
+        """Takes their pins until they begin anew; returns those that still had some."""

@@ -10,7 +10,7 @@ from reapi.cas.capacity import OwnReservations, Reservations
 from reapi.cas.config import StorageConfig
 from reapi.cas.hash_filter import AbsenceFilter, NoFilter
 
-from .interface import BlobIndex, ResultTable
+from .interface import BlobIndex, InvocationTable, ResultTable
 from .sqlite import SqliteState, open_sqlite
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class OpenState:
 
     index: BlobIndex
     results: ResultTable
+    invocations: InvocationTable
     filter: AbsenceFilter
     reservations: Reservations
     sqlite: SqliteState | None
@@ -43,17 +44,35 @@ async def open_state(
             survives_power_loss=config.survives_power_loss,
         )
         async with sqlite as state:
-            yield OpenState(state.index, state.results, state.filter, state.shared, state, None)
+            yield OpenState(
+                index=state.index,
+                results=state.results,
+                invocations=state.invocations,
+                filter=state.filter,
+                reservations=state.shared,
+                sqlite=state,
+                postgresql=None,
+            )
         return
     # Here, since loading the driver takes 0.1 s.
     from reapi.core.postgresql.dsn import read_dsn
     from reapi.core.postgresql.pool import PostgresqlPool
 
     from .postgresql import PostgresqlIndex
+    from .postgresql_invocations import PostgresqlInvocations
     from .postgresql_results import PostgresqlResults
 
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(PostgresqlPool(read_dsn(config.dsn_file)))
         index = await stack.enter_async_context(PostgresqlIndex(pool))
         results = await stack.enter_async_context(PostgresqlResults(pool))
-        yield OpenState(index, results, NoFilter(), OwnReservations(), None, pool)
+        invocations = await stack.enter_async_context(PostgresqlInvocations(pool))
+        yield OpenState(
+            index=index,
+            results=results,
+            invocations=invocations,
+            filter=NoFilter(),
+            reservations=OwnReservations(),
+            sqlite=None,
+            postgresql=pool,
+        )

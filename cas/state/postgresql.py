@@ -160,9 +160,21 @@ class PostgresqlIndex:
             finally:
                 self._evicting = None
 
-    async def oldest_used(self) -> int | None:
-        ((oldest,),) = await self._pool.fetch(schema.OLDEST_USED)
+    async def oldest_used(self, owner: str | None = None) -> int | None:
+        ((oldest,),) = await self._pool.fetch(schema.OLDEST_USED, owner)
         return None if oldest is None else int(oldest)
+
+    async def sizes_by_use(self, after: int, last_stamp: int) -> Sequence[tuple[int, int]]:
+        # In the session of the lock, whose statements may take long.
+        assert self._evicting is not None, "sizes_by_use is to be used within evicting"
+        with translated():
+            rows = await self._evicting.fetch(
+                schema.SIZES_BY_USE, after, last_stamp, timeout=_LONGEST_WAIT_SECONDS
+            )
+        return [(row[0], row[1]) for row in rows]
+
+    async def check(self) -> None:
+        await self._pool.fetch(schema.CHECK)
 
     async def total_bytes(self) -> Mapping[str, int]:
         return {owner: total for owner, total in await self._pool.fetch(schema.TOTAL)}

@@ -232,10 +232,23 @@ LEAVING = "SELECT key, size, used, inline_id, suffix FROM leaving"
 
 OLDEST_USED = """
     SELECT min(one.used)
-    FROM (SELECT DISTINCT owner FROM blob_total) AS owners, LATERAL (
+    FROM (
+        SELECT DISTINCT owner FROM blob_total WHERE $1::text IS NULL OR owner = $1
+    ) AS owners, LATERAL (
         SELECT used FROM blob WHERE owner = owners.owner ORDER BY used LIMIT 1
     ) AS one
 """
+
+SIZES_BY_USE = """
+    SELECT one.used, sum(one.size)::bigint
+    FROM (SELECT DISTINCT owner FROM blob_total) AS owners, LATERAL (
+        SELECT used, size FROM blob WHERE owner = owners.owner AND used > $1 AND used <= $2
+    ) AS one
+    GROUP BY one.used ORDER BY one.used
+"""
+
+CHECK = "SELECT nextval('inline_id')"
+"""A write that changes nothing for anybody: not every number has to be used."""
 
 TOTAL = "SELECT owner, sum(bytes)::bigint FROM blob_total GROUP BY owner HAVING sum(bytes) > 0"
 

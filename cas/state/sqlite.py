@@ -1,4 +1,4 @@
-"""The embedded state: three SQLite files and the shared memory of one data directory."""
+"""The embedded state: four SQLite files and the shared memory of one data directory."""
 
 import fcntl
 import os
@@ -13,9 +13,10 @@ from reapi.cas.shared_memory import SharedMemory
 from reapi.core.database import Database
 from reapi.core.errors import FailedPrecondition
 
-from . import sqlite_index, sqlite_inline, sqlite_results
+from . import sqlite_index, sqlite_inline, sqlite_invocations, sqlite_results
 from .sqlite_index import SqliteIndex
 from .sqlite_inline import InlineTable
+from .sqlite_invocations import SqliteInvocations
 from .sqlite_results import SqliteResults
 
 
@@ -26,6 +27,7 @@ class SqliteState:
     index: SqliteIndex
     inline: InlineTable
     results: SqliteResults
+    invocations: SqliteInvocations
     shared: SharedMemory
 
     @property
@@ -64,21 +66,25 @@ async def open_sqlite(
                     data_dir / f"{name}.db",
                     migrations,
                     page_size_bytes=page_size_bytes,
-                    survives_power_loss=survives_power_loss,
+                    survives_power_loss=is_promised and survives_power_loss,
                 )
             )
-            for name, migrations, page_size_bytes in (
-                ("index", sqlite_index.MIGRATIONS, sqlite_index.PAGE_SIZE_BYTES),
-                ("inline", sqlite_inline.MIGRATIONS, sqlite_inline.PAGE_SIZE_BYTES),
-                ("results", sqlite_results.MIGRATIONS, 4096),
+            for name, migrations, page_size_bytes, is_promised in (
+                ("index", sqlite_index.MIGRATIONS, sqlite_index.PAGE_SIZE_BYTES, True),
+                ("inline", sqlite_inline.MIGRATIONS, sqlite_inline.PAGE_SIZE_BYTES, True),
+                ("results", sqlite_results.MIGRATIONS, 4096, True),
+                ("invocations", sqlite_invocations.MIGRATIONS, 4096, False),
             )
         ]
-        index_database, inline_database, result_database = databases
+        index_database, inline_database, result_database, invocation_database = databases
         inline = InlineTable(inline_database)
+        eviction_lock = data_dir / "evicting.lock"
+        eviction_lock.touch(0o600)  # now: a full disk may have no inode for it
         yield SqliteState(
-            SqliteIndex(index_database, inline, shared, data_dir / "evicting.lock"),
+            SqliteIndex(index_database, inline, shared, eviction_lock),
             inline,
             SqliteResults(result_database, shared),
+            SqliteInvocations(invocation_database),
             shared,
         )
 

@@ -20,7 +20,7 @@ class VictimFinder:
     def __init__(self, path: Path, last_stamp: int, owner_id: int | None) -> None:
         self._path = path
         self._last_stamp = last_stamp
-        self._condition = "" if owner_id is None else f"AND owner = {owner_id:d} "
+        self._owned = "" if owner_id is None else f"AND owner = {owner_id:d} "
         self._missing_bytes = 0
 
     def freed(self, size_bytes: int) -> None:
@@ -43,32 +43,38 @@ class VictimFinder:
                 yield keys
 
     def oldest_used(self) -> int | None:
-        """The lowest time of use. Blocks, and scans."""
+        """The lowest time of use, before or after `last_stamp`. Blocks, and scans."""
         with closing(self._open()) as connection:
-            ((oldest,),) = connection.execute("SELECT min(used) FROM blob").fetchall()
+            ((oldest,),) = connection.execute(
+                f"SELECT min(used) FROM blob WHERE 1 {self._owned}"
+            ).fetchall()
         return None if oldest is None else int(oldest)
+
+    def sizes_by_use(self, after: int = -1) -> list[tuple[int, int]]:
+        """Times of use above `after`, rising, with the bytes used last then. Blocks, and scans."""
+        sql = (
+            "SELECT used, sum(size) FROM blob WHERE used > ? AND used <= ? "
+            f"{self._owned}GROUP BY used ORDER BY used"
+        )
+        with closing(self._open()) as connection:
+            return connection.execute(sql, (after, self._last_stamp)).fetchall()
 
     def _cut(self) -> int | None:
         """Blocks. None when no row may go."""
-        sql = (
-            "SELECT used, sum(size) FROM blob WHERE used <= ? "
-            f"{self._condition}GROUP BY used ORDER BY used"
-        )
         cut = None
         total = 0
-        with closing(self._open()) as connection:
-            for used, size in connection.execute(sql, (self._last_stamp,)):
-                cut = int(used)
-                total += size
-                if total >= self._missing_bytes:
-                    break
+        for used, size in self.sizes_by_use():
+            cut = used
+            total += size
+            if total >= self._missing_bytes:
+                break
         return cut
 
     def _choose(self, comparison: str, cut: int, after: bytes) -> list[bytes]:
         """Blocks. The next keys, no more than are wanted."""
         sql = (
             f"SELECT key, size FROM blob WHERE key > ? AND used {comparison} ? "
-            f"{self._condition}ORDER BY key LIMIT ?"
+            f"{self._owned}ORDER BY key LIMIT ?"
         )
         with closing(self._open()) as connection:
             rows = connection.execute(sql, (after, cut, EVICTION_BATCH)).fetchall()

@@ -57,6 +57,7 @@ MIGRATIONS = (
     ALTER TABLE total ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
     CREATE UNIQUE INDEX total_by_owner ON total (owner);
     """,
+    "ALTER TABLE run ADD COLUMN checks INTEGER NOT NULL DEFAULT 0",
 )
 PAGE_SIZE_BYTES = 1024
 """Keys are random, so a commit writes one page per new row: small pages make short commits."""
@@ -227,16 +228,22 @@ class SqliteIndex:
     async def evicting(self) -> AsyncIterator[None]:
         """See BlobIndex. A lock on a file: the kernel lets go of it for a killed process."""
         async with self._evicting:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
                 yield
             finally:
                 os.close(descriptor)
 
-    async def oldest_used(self) -> int | None:
+    async def oldest_used(self, owner: str | None = None) -> int | None:
         """See BlobIndex."""
-        return await asyncio.to_thread(VictimFinder(self.path, 0, None).oldest_used)
+        finder = VictimFinder(self.path, 0, self._known_owner(owner))
+        return await asyncio.to_thread(finder.oldest_used)
+
+    async def sizes_by_use(self, after: int, last_stamp: int) -> Sequence[tuple[int, int]]:
+        """See BlobIndex."""
+        finder = VictimFinder(self.path, last_stamp, None)
+        return await asyncio.to_thread(finder.sizes_by_use, after)
 
     async def total_bytes(self) -> Mapping[str, int]:
         """See BlobIndex. Exact."""
@@ -244,6 +251,12 @@ class SqliteIndex:
             self._database.read(
                 "SELECT name, bytes FROM total JOIN owner ON owner.id = total.owner WHERE bytes > 0"
             )
+        )
+
+    async def check(self) -> None:
+        """See BlobIndex."""
+        await self._database.write(
+            lambda connection: connection.execute("UPDATE run SET checks = checks + 1").rowcount
         )
 
     async def rows(self, after: bytes = b"") -> AsyncIterator[Sequence[Entry]]:

@@ -8,6 +8,7 @@ import click
 
 from .parameters import digest_argument, json_option
 from .report import print_json, result_json
+from .result_commands import results, revoke
 from .session import with_client
 
 if TYPE_CHECKING:
@@ -16,10 +17,32 @@ if TYPE_CHECKING:
     from reapi.core.digest import Digest
 
 
-@click.command(epilog="\b\nExample:\n  reapi-cli action HASH/SIZE")
+class _ActionGroup(click.Group):
+    """`show` may be left out: `reapi-cli action HASH/SIZE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_ActionGroup,
+    epilog="\b\nExamples:\n  reapi-cli action HASH/SIZE\n"
+    "  reapi-cli action results --worker build-7 --since 2h",
+)
+def action() -> None:
+    """Show actions (`action HASH/SIZE`); list and revoke cached results."""
+
+
+action.add_command(results)
+action.add_command(revoke)
+
+
+@action.command(epilog="\b\nExample:\n  reapi-cli action HASH/SIZE")
 @digest_argument
 @json_option
-def action(digest: "Digest", as_json: bool) -> None:
+def show(digest: "Digest", as_json: bool) -> None:
     """Show an action, its command and its cached result.
 
     The digest is the action_digest that `reapi-cli run --json` and `reapi-cli operations` print.

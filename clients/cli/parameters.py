@@ -1,4 +1,4 @@
-"""Types of arguments and options: digests, K=V pairs, durations."""
+"""Types of arguments and options: digests, K=V pairs, durations, times."""
 
 import re
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,14 @@ import click
 from .session import current_settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from reapi.core.digest import Digest
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?\Z", re.ASCII)
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_AGO = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
+_AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 30 * 86400.0
 
 
@@ -56,6 +60,23 @@ class DurationType(click.ParamType[float]):
         if not 0 < seconds <= _LONGEST_SECONDS:
             self.fail(f"{value!r} is not between 1ms and 720h", param, ctx)
         return seconds
+
+
+class TimeType(click.ParamType["datetime"]):
+    """A time as ISO 8601 has it, local unless it names a zone, or how long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> "datetime":
+        from datetime import UTC, datetime, timedelta
+
+        ago = _AGO.match(value)
+        try:
+            if ago is not None:
+                return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _AGO_SECONDS[ago[2]])
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time such as 2026-11-21T08:00:00Z or 2h", param, ctx)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

@@ -477,6 +477,29 @@ class TestOverview:
         await add(index, 1, used=12)
         await add(index, 2, used=11, owner="b")
         assert await index.oldest_used() == 11
+        assert await index.oldest_used("") == 12
+        assert await index.oldest_used("b") == 11
+        assert await index.oldest_used("nobody") is None
+
+    async def test_bytes_by_time_of_use_are_those_of_all_owners(
+        self, index: BlobIndex, other: BlobIndex
+    ) -> None:
+        async with index.evicting():
+            assert list(await index.sizes_by_use(0, 100)) == []
+        await add(index, 1, 2, used=11)
+        await add(other, 3, used=11, owner="b")
+        await add(other, 4, used=12, owner="b")
+        await add(index, 5, used=13)
+        size = new(1).size
+        async with index.evicting():
+            assert list(await index.sizes_by_use(10, 12)) == [(11, 3 * size), (12, size)]
+            assert list(await index.sizes_by_use(11, 13)) == [(12, size), (13, size)]
+
+    async def test_a_check_finds_nothing_wrong_and_changes_nothing(self, index: BlobIndex) -> None:
+        await add(index, 1)
+        before = await index.find([key(1)])
+        await index.check()
+        assert await index.find([key(1)]) == before
 
     async def test_rows_come_in_the_order_of_their_keys(self, index: BlobIndex) -> None:
         numbers = range(2500)

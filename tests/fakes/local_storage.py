@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -32,22 +33,25 @@ def local_storage(
     *,
     clock: ManualClock | None = None,
     registry: CollectorRegistry | None = None,
+    member: int = 0,
     max_size_bytes: int = 1 << 40,
     retention_seconds: int = 24 * 3600,
     inline_max_bytes: int = INLINE_MAX_BYTES,
-    upload_deadline_seconds: int = 3600,
     memory_bytes: int = 1 << 20,
+    **more: Any,
 ) -> AbstractAsyncContextManager[Storage]:
-    """An open storage with settings that suit tests."""
+    """An open storage with settings that suit tests; `more` are further ones."""
     config = StorageConfig(
         data_dir,
         max_size_bytes=max_size_bytes,
         retention_seconds=retention_seconds,
         inline_max_bytes=inline_max_bytes,
-        upload_deadline_seconds=upload_deadline_seconds,
         memory_bytes=memory_bytes,
+        **more,
     )
-    return open_storage(config, registry or CollectorRegistry(), now=clock or ManualClock())
+    return open_storage(
+        config, registry or CollectorRegistry(), member=member, now=clock or ManualClock()
+    )
 
 
 @asynccontextmanager

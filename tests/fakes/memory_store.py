@@ -116,7 +116,7 @@ class MemoryActionCache:
             raise NotFound(f"no result for action {action_digest}") from None
 
     async def put(
-        self, instance_name: str, action_digest: Digest, result: ActionResult
+        self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""
     ) -> ActionResult:
         self.results[instance_name, action_digest] = result
         return result

@@ -27,7 +27,9 @@ WEIGHTS = [1, 3, 5, 3, 1, 1, 3, 2, 1]
 
 
 @asynccontextmanager
-async def server(data_dir: Path, log: Path) -> AsyncIterator[tuple[Process, RawClient]]:
+async def server(
+    data_dir: Path, log: Path, **settings: str
+) -> AsyncIterator[tuple[Process, RawClient]]:
     """A server of its own session and a client of it; both are gone at the end."""
     program = Path(sys.executable).with_name("reapi-server")
     with log.open("wb") as errors:
@@ -37,6 +39,7 @@ async def server(data_dir: Path, log: Path) -> AsyncIterator[tuple[Process, RawC
             stdout=PIPE,
             stderr=errors,
             start_new_session=True,
+            env=dict(os.environ) | settings,
         )
     try:
         assert process.stdout is not None
@@ -71,9 +74,11 @@ class Load:
         self.tried[digest_of(data)] = data
         return digest_of(data), data
 
-    async def run(self, process: Process, client: RawClient) -> None:
-        """Kills the server after a number of answers, in the midst of other calls."""
-        answers_left = self.random.randint(1, 60)
+    async def run(self, process: Process, client: RawClient, *, at_a_byte: bool) -> None:
+        """Kills the server in the midst of calls: after a number of answers, or `at_a_byte` of a
+        large upload.
+        """
+        answers_left = 1 << 30 if at_a_byte else self.random.randint(1, 60)
 
         def answered(digests: list[Digest]) -> None:
             nonlocal answers_left
@@ -89,7 +94,33 @@ class Load:
             except grpc.aio.AioRpcError:
                 return
 
-        await asyncio.gather(*(write_until_it_dies() for _ in range(WRITERS)))
+        writers = [write_until_it_dies() for _ in range(WRITERS)]
+        if at_a_byte:
+            writers.append(self.upload_and_kill(process, client))
+        await asyncio.gather(*writers)
+
+    async def upload_and_kill(self, process: Process, client: RawClient) -> None:
+        data = self.random.randbytes(2_000_000)
+        digest = digest_of(data)
+        self.tried[digest] = data
+        end = self.random.randrange(len(data))
+
+        async def requests() -> AsyncIterator[WriteRequest]:
+            for request in upload(digest, data):
+                if request.write_offset + len(request.data) > end:
+                    cut = request.data[: end - request.write_offset]
+                    yield WriteRequest(
+                        resource_name=request.resource_name,
+                        write_offset=request.write_offset,
+                        data=cut,
+                    )
+                    kill(process)
+                    return
+                yield request
+
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await client.bytestream.Write(requests())
+        kill(process)
 
     async def write(self, client: RawClient) -> list[Digest]:
         if self.random.random() < 0.5:
@@ -137,16 +168,36 @@ def upload(digest: Digest, data: bytes) -> list[WriteRequest]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_kill_9_loses_nothing_acknowledged_and_shows_nothing_partial(tmp_path: Path) -> None:
-    """Also reliability F1."""
+async def test_reliability_F1_kill_9_loses_nothing_acknowledged_and_shows_nothing_partial(
+    tmp_path: Path,
+) -> None:
     seed = 20_240
     load = Load(seed)
     data_dir, log = tmp_path / "data", tmp_path / "log"
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         async with server(data_dir, log) as (process, client):
+            assert list((data_dir / "incoming").iterdir()) == []
             await load.check(client)
-            await load.run(process, client)
+            await load.run(process, client, at_a_byte=number % 2 == 0)
     async with server(data_dir, log) as (_, client):
         await load.check(client, everything=True)
     assert len(load.acknowledged) > 100 * ROUNDS // 10
     assert not list((data_dir / "quarantine").iterdir())
+
+
+@pytest.mark.slow
+async def test_reliability_F2_what_is_acknowledged_is_there_after_kill_9(tmp_path: Path) -> None:
+    settings = {"REAPI_STORAGE__SURVIVES_POWER_LOSS": "true"}
+    data_dir, log = tmp_path / "data", tmp_path / "log"
+    load = Load(20_241)
+    for size in (1, 70_000, 2_000_000):
+        async with server(data_dir, log, **settings) as (process, client):
+            await load.check(client, everything=True)
+            data = load.random.randbytes(size)
+            load.tried[digest_of(data)] = data
+            await client.bytestream.Write(upload(digest_of(data), data))
+            kill(process)
+            load.acknowledged.add(digest_of(data))
+    async with server(data_dir, log, **settings) as (_, client):
+        await load.check(client, everything=True)
+    assert len(load.acknowledged) == 3

@@ -67,8 +67,8 @@ class Chunking:
         self.clock = ManualClock()
         self.presence = Presence(self.clock, RETENTION_SECONDS, lambda: 0)
         self.records = ChunkRecords(self.results, self.presence)
-        self._splitter = BlobSplitter(self.blobs, self.records, INSTANCES)
-        self._splicer = BlobSplicer(self.blobs, self.records, INSTANCES)
+        self._splitter = BlobSplitter(self.blobs, lambda _: self.blobs, self.records, INSTANCES)
+        self._splicer = BlobSplicer(self.blobs, lambda _: self.blobs, self.records, INSTANCES)
 
     async def split(self, blob: Digest, **fields: int) -> re_pb2.SplitBlobResponse:
         request = re_pb2.SplitBlobRequest(blob_digest=blob.to_message(), **fields)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reapi.cas.action_cache import IndexedActionCache
-from reapi.cas.state.interface import ResultTable
+from reapi.cas.state.interface import ResultQuery, ResultTable
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -79,3 +79,54 @@ async def test_results_and_their_closures_count_for_the_size(tmp_path: Path) -> 
             await storage.action_cache.put("", ACTION, re_pb2.ActionResult(exit_code=7))
         after = await results.total_bytes()
         assert 0 < after - before < 100
+
+
+HOUR = 3600
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+async def test_a_result_older_than_its_lifetime_is_a_miss_and_goes(
+    tmp_path: Path, is_in_memory: bool
+) -> None:
+    clock = ManualClock()
+    clock.seconds -= clock.seconds % HOUR
+    async with local_storage(tmp_path, clock=clock, result_ttl_seconds=100) as storage:
+        cache = storage.action_cache
+        await cache.put("", ACTION, re_pb2.ActionResult(exit_code=3))
+        clock.seconds += 100
+        if is_in_memory:
+            assert (await cache.get("", ACTION)).exit_code == 3
+        clock.seconds += 1  # the same hour: what is in memory still holds
+        with pytest.raises(NotFound):
+            await cache.get("", ACTION)
+        assert await cache._table.select(ResultQuery(), b"", 10) == []
+        await cache.put("", ACTION, re_pb2.ActionResult(exit_code=4))
+        assert (await cache.get("", ACTION)).exit_code == 4
+
+
+async def test_results_from_before_the_time_of_their_instance_are_misses(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        for instance_name in ("", "main"):
+            await storage.action_cache.put(instance_name, ACTION, re_pb2.ActionResult(exit_code=3))
+    purged = {"main": clock.seconds + 1}
+    async with local_storage(tmp_path, clock=clock, results_since=purged) as storage:
+        assert (await storage.action_cache.get("", ACTION)).exit_code == 3
+        with pytest.raises(NotFound):
+            await storage.action_cache.get("main", ACTION)
+        clock.seconds += 1
+        await storage.action_cache.put("main", ACTION, re_pb2.ActionResult(exit_code=4))
+        assert (await storage.action_cache.get("main", ACTION)).exit_code == 4
+    async with local_storage(tmp_path, clock=clock, results_since={"main": 0}) as storage:
+        assert (await storage.action_cache.get("main", ACTION)).exit_code == 4
+
+
+async def test_a_time_that_was_set_by_mistake_purges_nothing_for_good(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        await storage.action_cache.put("", ACTION, re_pb2.ActionResult(exit_code=3))
+    async with local_storage(tmp_path, results_since={"": 1 << 40}) as storage:
+        with pytest.raises(NotFound):
+            await storage.action_cache.get("", ACTION)
+    async with local_storage(tmp_path, clock=clock) as storage:
+        assert (await storage.action_cache.get("", ACTION)).exit_code == 3

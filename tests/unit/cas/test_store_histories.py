@@ -1,6 +1,7 @@
 """Random histories of the embedded store against a dict: writes, reads, time, crashes, damage."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
@@ -13,11 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from reapi.cas.factory import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from tests.fakes.call import call_of
 from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_storage
 
 MAX_BYTES = 10_000
 RETENTION_SECONDS = 48_000
 GRANULE_SECONDS = 2000
+QUOTA = 5000
+PIN_IDLE_SECONDS = 20_000
+PIN_MAX_SECONDS = 150_000
+CLOCK_SLACK_SECONDS = 60  # calls are noted once a minute
 STEPS_SECONDS = [1, GRANULE_SECONDS, RETENTION_SECONDS // 3, RETENTION_SECONDS // 2]
 
 BLOBS = [bytes([n]) * size for n, size in enumerate([900, 900, INLINE_MAX_BYTES + 1, *[4000] * 4])]
@@ -26,7 +32,10 @@ numbers = st.integers(0, len(BLOBS) - 1)
 
 
 class StoreHistory(RuleBasedStateMachine):
-    """`promised` says until when each blob must stay readable; `damaged` may be gone at once."""
+    """`promised` says until when each blob must stay readable; `damaged` may be gone at once.
+
+    The one invocation began at `began` and called last at `called`: what was `used` since stays.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +44,8 @@ class StoreHistory(RuleBasedStateMachine):
         self.generation = 0
         self.clock = ManualClock()
         self.promised: dict[Digest, int] = {}
+        self.used: dict[Digest, int] = {}
+        self.began = self.called = -(1 << 40)
         self.damaged: set[Digest] = set()
         self.storage: Storage
         self.stack: AsyncExitStack
@@ -52,6 +63,10 @@ class StoreHistory(RuleBasedStateMachine):
             max_size_bytes=MAX_BYTES,
             retention_seconds=RETENTION_SECONDS,
             memory_bytes=2000,
+            quotas={"main": QUOTA},
+            pin_idle_seconds=PIN_IDLE_SECONDS,
+            pin_max_seconds=PIN_MAX_SECONDS,
+            pin_max_share=1.0,
         )
         self.storage = self.runner.run(self.stack.enter_async_context(storage))
 
@@ -60,17 +75,37 @@ class StoreHistory(RuleBasedStateMachine):
         self.runner.close()
         shutil.rmtree(self.directory)
 
-    @rule(some=st.sets(numbers, max_size=4), bad=st.booleans())
-    def write_many(self, some: set[int], bad: bool) -> None:
+    @rule()
+    def call(self) -> None:
+        async def note() -> None:
+            self.storage.invocations.note(call_of("build"))
+            await self.storage.invocations.aclose()
+
+        self.runner.run(note())
+        now = self.clock.seconds
+        if now - self.began >= PIN_MAX_SECONDS:
+            self.began = now
+        self.called = now
+
+    @rule(
+        some=st.sets(numbers, max_size=4),
+        bad=st.booleans(),
+        instance_name=st.sampled_from(["", "main"]),
+    )
+    def write_many(self, some: set[int], bad: bool, instance_name: str = "") -> None:
         wanted = {digest_of(BLOBS[number]): BLOBS[number] for number in sorted(some)}
         absent = digest_of(b"never stored")
         failures = self.runner.run(
-            self.storage.blobs.write_many(wanted | ({absent: b"other"} if bad else {}))
+            self.storage.blobs.for_instance(instance_name).write_many(
+                wanted | ({absent: b"other"} if bad else {})
+            )
         )
         assert isinstance(failures.pop(absent, None), InvalidArgument) == bad
         for digest, failure in failures.items():
             assert isinstance(failure, ResourceExhausted)
-            assert self.bytes_that_must_stay() + sum(map(len, wanted.values())) > MAX_BYTES, digest
+            bound = QUOTA if "instance 'main'" in failure.message else MAX_BYTES
+            assert (bound == QUOTA) <= (instance_name == "main")
+            assert self.bytes_that_must_stay() + sum(map(len, wanted.values())) > bound, digest
         for digest in wanted.keys() - failures.keys():
             self.promise(digest)
 
@@ -88,6 +123,7 @@ class StoreHistory(RuleBasedStateMachine):
         assert not set(missing) & self.must_be_present()
         for digest in missing:
             self.promised.pop(digest, None)
+            self.used.pop(digest, None)
 
     @rule(offset=st.integers(0, 4000))
     def read_all(self, offset: int) -> None:
@@ -126,7 +162,13 @@ class StoreHistory(RuleBasedStateMachine):
     def crash(self, let_recovery_end: bool) -> None:
         before = self.data_dir
         self.generation += 1
-        shutil.copytree(before, self.data_dir)  # what a crash at this moment leaves
+        # What a crash at this moment leaves; memory is nothing of it.
+        shutil.copytree(
+            before,
+            self.data_dir,
+            ignore=shutil.ignore_patterns("shared.mem"),
+            copy_function=_copy_unless_gone,
+        )
         self.runner.run(self.stack.aclose())
         shutil.rmtree(before)
         self.open()
@@ -149,21 +191,42 @@ class StoreHistory(RuleBasedStateMachine):
         keys = [digest_of(data).key for data in BLOBS]
         entries = self.runner.run(self.storage.blobs._index.find(keys))
         assert sum(entry.size for entry in entries.values()) <= MAX_BYTES
+        totals = self.runner.run(self.storage.blobs._index.total_bytes())
+        assert sum(totals.values()) == sum(entry.size for entry in entries.values())
+        assert totals.get("main", 0) <= QUOTA
 
     def promise(self, digest: Digest) -> None:
         self.promised[digest] = self.clock.seconds + RETENTION_SECONDS
+        self.used[digest] = self.clock.seconds
 
     def must_be_present(self) -> set[Digest]:
         now = self.clock.seconds
-        return {digest for digest, until in self.promised.items() if until > now} - self.damaged
+        is_alive = now - self.called <= PIN_IDLE_SECONDS and now - self.began < PIN_MAX_SECONDS - 1
+        return {
+            digest
+            for digest, until in self.promised.items()
+            if until > now or (is_alive and self.used[digest] >= self.began)
+        } - self.damaged
 
     def bytes_that_must_stay(self) -> int:
-        """At most: promises hold up to one granule longer, and a refused write renews them too."""
+        """At most: promises hold up to one granule longer, and a refused write renews them too.
+
+        Pins reach back a granule more than they must.
+        """
+        now = self.clock.seconds
+        may_be_alive = now - self.called <= PIN_IDLE_SECONDS + CLOCK_SLACK_SECONDS
         return sum(
             digest.size_bytes
             for digest, until in self.promised.items()
-            if until + 2 * GRANULE_SECONDS > self.clock.seconds
+            if until + 2 * GRANULE_SECONDS > now
+            or (may_be_alive and self.used[digest] + 3 * GRANULE_SECONDS >= self.began)
         )
+
+
+def _copy_unless_gone(source: str, target: str) -> None:
+    """Eviction deletes files in a thread, which no loop holds up."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 StoreHistory.TestCase.settings = settings(

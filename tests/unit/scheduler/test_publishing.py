@@ -14,7 +14,7 @@ from tests.unit.scheduler.harness import FakeWorker, Scheduler, response_of, suc
 async def test_a_result_with_outputs_that_are_not_stored_is_run_again(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> ActionResult:
+    async def refuse(*_: object, writer: str) -> ActionResult:
         raise BlobsMissing(["blobs/a/1"])
 
     monkeypatch.setattr(scheduler.action_cache, "put", refuse)
@@ -43,7 +43,7 @@ async def test_a_result_with_outputs_that_are_not_stored_is_run_again(
 async def test_a_cache_that_does_not_take_a_result_does_not_fail_the_action(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    async def refuse(*_: object) -> ActionResult:
+    async def refuse(*_: object, writer: str) -> ActionResult:
         raise error
 
     monkeypatch.setattr(scheduler.action_cache, "put", refuse)

@@ -7,7 +7,7 @@ import pytest
 
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
-from reapi.server.config import BlobsSection, ServerConfig, load_config
+from reapi.server.config import BlobsSection, InstanceSection, ServerConfig, load_config
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -59,6 +59,12 @@ def test_an_instance_may_have_a_section_of_its_own(
         ('[storage]\nretention_seconds = "x"\n', "storage.retention_seconds: "),
         ("[executor]\nslots = 0\n", "executor.slots: Input should be greater than 0, not 0"),
         ('[server]\nroles = ["cook"]\n', "server.roles.0: "),
+        ("[storage]\nhigh_watermark = 0.8\n", "storage: low_watermark is above high_watermark"),
+        ("[instances.main]\nmax_size_bytes = 0\n", "instances.main.max_size_bytes: "),
+        (
+            '[instances.main]\nresults_since = "2026-11-01T00:00:00"\n',
+            "instances.main.results_since: Input should have timezone info",
+        ),
         (
             "[instances.mian]\n",
             "instances: server.instance_names does not have 'mian'",
@@ -146,10 +152,10 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     assert documented == defaults
     sections = (
         *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
-        *(defaults.scheduler, defaults.executor),
+        *(defaults.results, defaults.scheduler, defaults.executor),
     )
-    for section in sections:
-        for key in type(section).model_fields:
+    for section in (*map(type, sections), InstanceSection):
+        for key in section.model_fields:
             assert re.search(rf"^(# |\[\w+\.)?{key}\b", block, re.MULTILINE), key
 
 
