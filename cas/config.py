@@ -1,4 +1,4 @@
-"""The settings of the embedded storage."""
+"""The settings of the storage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +59,9 @@ class StorageConfig:
 
     compresses: bool = False
     """Whether large blobs are compressed at rest, where that saves."""
+
+    cache_max_size_bytes: int = 0
+    """Of a cache in `data_dir`/cache in front of objects that lie elsewhere; 0 for none."""
 
     memory_bytes: int = 64 << 20
     """Of small blobs that are kept in memory."""

@@ -6,27 +6,18 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from reapi.core.instances import Instances
-from reapi.core.rpc import Method
+from reapi.core.interfaces import BlobStore
 
 from .action_cache import IndexedActionCache
-from .action_cache_service import ActionCacheService
 from .blob_memory import BlobMemory
 from .blob_store import IndexedBlobStore
-from .bytestream_service import ByteStreamService
-from .capabilities_service import CapabilitiesService
 from .capacity import Capacity
-from .cas_service import CasService
 from .chunk_records import ChunkRecords
 from .config import StorageConfig
 from .eviction import Evictor
-from .find_missing import MissingBlobsFinder
-from .hash_filter import AbsenceFilter
 from .invocations import Invocations
 from .metrics import StorageMetrics
 from .objects.interface import ObjectStore
@@ -35,53 +26,21 @@ from .pins import Pins
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
-from .result_admin_service import ResultAdminService
 from .result_lifetimes import ResultLifetimes
-from .state.interface import BlobIndex, ResultTable
 from .state.opened import OpenState, open_state
 from .state.sqlite import SqliteState
+from .storage import Parts, Storage
+from .stores.metrics import TierMetrics
+from .stores.tiered import TieredStore
 from .upload import Uploads
 from .write_health import OBJECTS, STATE, WriteHealth
-
-if TYPE_CHECKING:
-    from reapi.core.postgresql.pool import PostgresqlPool
 
 _THREADS = 4
 """For what moves bytes to and from the disk; two cores cannot hash faster with more."""
 
-
 _PROBE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """What an open storage offers."""
-
-    parts: "Parts"
-    blobs: IndexedBlobStore
-    action_cache: IndexedActionCache
-    uploads: Uploads
-    chunk_records: ChunkRecords
-    invocations: Invocations
-    health: WriteHealth
-    presence: Presence
-    filter: AbsenceFilter
-    postgresql: "PostgresqlPool | None"
-    """The database of the state, if it is not in the data directory."""
-    recovery: asyncio.Task[None] | None
-    """What is left to do after a start; everything is served meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What it is made of, for those who look after it."""
-
-    index: BlobIndex
-    objects: ObjectStore
-    results: ResultTable
-    presence: Presence
-    quarantine: Quarantine
-    evictor: Evictor
+_CACHE_MEMORY_BYTES = 1 << 20
+"""Small blobs are in the memory of the storage behind the cache already."""
 
 
 @asynccontextmanager
@@ -171,6 +130,7 @@ async def open_storage(
         yield Storage(
             parts=Parts(state.index, objects, state.results, presence, quarantine, evictor),
             blobs=blobs,
+            reads=await _cached(config, blobs, registry, member, stack),
             action_cache=action_cache,
             uploads=uploads,
             chunk_records=ChunkRecords(state.results, presence),
@@ -183,22 +143,31 @@ async def open_storage(
         )
 
 
-def services(storage: Storage, instances: Instances, *, has_execution: bool) -> list[Method]:
-    """The rows of all services that storage offers; `has_execution` is for GetCapabilities.
-
-    Their calls are noted for pins.
-    """
-    blobs = storage.blobs
-    finder = MissingBlobsFinder(blobs, storage.presence, storage.filter, instances)
-    cas = CasService(blobs, blobs.for_instance, finder, instances, storage.chunk_records)
-    methods = [
-        *CapabilitiesService(instances, has_execution=has_execution).methods(),
-        *cas.methods(),
-        *ByteStreamService(blobs, storage.uploads, instances, blobs).methods(),
-        *ActionCacheService(storage.action_cache, blobs, instances).methods(),
-    ]
-    admin = ResultAdminService(storage.parts.results)
-    return [*storage.invocations.watched(methods), *admin.methods()]
+async def _cached(
+    config: StorageConfig,
+    blobs: IndexedBlobStore,
+    registry: CollectorRegistry,
+    member: int,
+    stack: AsyncExitStack,
+) -> BlobStore:
+    """`blobs` with an embedded storage in front of them, if that is wanted: a cache keeps no
+    promises, so it may always evict."""
+    if not config.cache_max_size_bytes:
+        return blobs
+    cache_config = StorageConfig(
+        config.data_dir / "cache",
+        processes=config.processes,
+        max_size_bytes=config.cache_max_size_bytes,
+        retention_seconds=1,
+        pin_max_share=0,
+        inline_max_bytes=config.inline_max_bytes,
+        memory_bytes=_CACHE_MEMORY_BYTES,
+    )
+    # Its own counters would look like those of the storage.
+    cache = await stack.enter_async_context(
+        open_storage(cache_config, CollectorRegistry(), member=member)
+    )
+    return await stack.enter_async_context(TieredStore(cache.blobs, blobs, TierMetrics(registry)))
 
 
 def _capacity(

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from reapi.cas import factory
 from reapi.cas.config import StorageConfig
+from reapi.cas.factory import open_storage
+from reapi.cas.services import services
+from reapi.cas.storage import Storage
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
 from reapi.core.database import Database
@@ -69,7 +71,7 @@ async def compose(
     roles = config.server.roles
     instances = _instances(config)
     storage = await stack.enter_async_context(
-        factory.open_storage(storage_config(config), registry, member=member)
+        open_storage(storage_config(config), registry, member=member)
     )
     forwarder = None
     scheduler_methods: list[Method] = []
@@ -84,7 +86,7 @@ async def compose(
     methods = list(scheduler_methods)
     if "frontend" in roles:
         has_execution = bool(scheduler_methods)
-        methods += factory.services(storage, instances, has_execution=has_execution)
+        methods += services(storage, instances, has_execution=has_execution)
     service_names = frozenset(method.path.split("/")[1] for method in methods)
     health = HealthService(service_names)
     storage.health.add_listener(
@@ -103,17 +105,17 @@ async def compose(
 
 async def _scheduler_methods(
     config: ServerConfig,
-    storage: factory.Storage,
+    storage: Storage,
     instances: Instances,
     stack: AsyncExitStack,
 ) -> list[Method]:
     settings = _scheduler_config(config)
     journal = await _journal(config, storage, stack)
     dispatcher = await stack.enter_async_context(
-        Dispatcher(settings, journal, storage.blobs, storage.action_cache)
+        Dispatcher(settings, journal, storage.reads, storage.action_cache)
     )
     execution = ExecutionService(
-        settings, dispatcher, storage.blobs, storage.action_cache, instances
+        settings, dispatcher, storage.reads, storage.action_cache, instances
     )
     return [
         *storage.invocations.watched(execution.methods()),
@@ -122,9 +124,7 @@ async def _scheduler_methods(
     ]
 
 
-async def _journal(
-    config: ServerConfig, storage: factory.Storage, stack: AsyncExitStack
-) -> JournalStore:
+async def _journal(config: ServerConfig, storage: Storage, stack: AsyncExitStack) -> JournalStore:
     """Where the state is, there is the journal."""
     if storage.postgresql is None:
         database = await stack.enter_async_context(
@@ -212,6 +212,8 @@ def storage_config(config: ServerConfig) -> StorageConfig:
         s3=config.storage.blobs.s3() if config.storage.blobs.kind == "s3" else None,
         inline_max_bytes=config.storage.inline_max_bytes,
         survives_power_loss=config.storage.survives_power_loss,
+        compresses=config.storage.compression == "zstd",
+        cache_max_size_bytes=config.storage.cache_max_size_bytes,
     )
 
 

@@ -151,13 +151,19 @@ class StorageSection(_Section):
     survives_power_loss: bool = False
     # Blobs up to this size live in the database instead of in a file of their own.
     inline_max_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 16 << 10
+    # "zstd": larger blobs are compressed at rest, where that saves.
+    compression: Literal["none", "zstd"] = "none"
+    # Of a cache of the bucket's blobs below data_dir; 0 for none.
+    cache_max_size_bytes: Annotated[int, Field(ge=0)] = 0
     state: StateSection = StateSection()
     blobs: BlobsSection = BlobsSection()
 
     @model_validator(mode="after")
-    def _check_watermarks(self) -> Self:
+    def _check(self) -> Self:
         if self.low_watermark > self.high_watermark:
             raise PydanticCustomError(_WATERMARKS, "low_watermark is above high_watermark")
+        if self.cache_max_size_bytes and self.blobs.kind == "disk":
+            raise ValueError("cache_max_size_bytes is for blobs in a bucket: they are on disk here")
         return self
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import click
 from prometheus_client import CollectorRegistry
 
-from reapi.cas.factory import Storage, open_storage
+from reapi.cas.factory import open_storage
 from reapi.cas.maintenance.findings import Kind
 from reapi.cas.maintenance.orphans import find_orphans
 from reapi.cas.maintenance.rebuild import Rebuilder
 from reapi.cas.maintenance.stats import count
 from reapi.cas.maintenance.verify import Verifier
+from reapi.cas.storage import Storage
 from reapi.core.errors import ReapiError
 
 from .compose import storage_config

@@ -8,7 +8,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from reapi.cas.config import StorageConfig
-from reapi.cas.factory import Storage, open_storage, services
+from reapi.cas.factory import open_storage
+from reapi.cas.services import services
+from reapi.cas.storage import Storage
 from reapi.core.instances import Instances
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import PreconditionFailure
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.local_storage import local_storage, serving

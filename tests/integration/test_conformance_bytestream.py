@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.instances import Instance, Instances
 from reapi.core.resource_name import read_name, write_name

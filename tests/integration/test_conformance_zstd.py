@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from reapi.cas.bytestream_service import ByteStreamService
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob, decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.core.resource_name import read_name, write_name

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reapi.cas.capabilities_service import MAX_BATCH_TOTAL_SIZE_BYTES
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob, decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2

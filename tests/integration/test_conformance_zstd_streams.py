@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.google.bytestream.bytestream_pb2 import WriteRequest

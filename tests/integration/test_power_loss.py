@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2

@@ -15,7 +15,7 @@ import pytest
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ReapiError, ResourceExhausted, Unavailable
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import grpc
 import zstandard
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.compression import decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.core.resource_name import read_name, write_name

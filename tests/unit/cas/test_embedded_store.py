@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reapi.cas.factory import Storage
 from reapi.cas.objects.names import new_suffix, object_name
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage

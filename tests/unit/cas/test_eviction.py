@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import NotFound, ResourceExhausted
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reapi.cas.eviction import Evictor
-from reapi.cas.factory import Storage
 from reapi.cas.state.interface import EVICTION_BATCH, Entry
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ResourceExhausted
 from tests.fakes.local_storage import ManualClock, local_storage

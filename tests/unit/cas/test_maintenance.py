@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.factory import Storage
 from reapi.cas.maintenance.findings import Findings
 from reapi.cas.maintenance.orphans import find_orphans
 from reapi.cas.maintenance.rebuild import Rebuilder
 from reapi.cas.maintenance.stats import count
 from reapi.cas.maintenance.verify import Verifier
 from reapi.cas.objects.names import new_suffix, object_name
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2

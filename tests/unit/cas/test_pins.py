@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
 from reapi.core.digest import Digest, digest_of

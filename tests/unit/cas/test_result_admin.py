@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reapi.cas.closure import pack_closure
-from reapi.cas.factory import Storage
 from reapi.cas.provenance import writer_of
 from reapi.cas.result_key import parse_result_key, result_key
 from reapi.cas.state.interface import ResultRow
+from reapi.cas.storage import Storage
 from reapi.clients import Client, ResultQuery
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import InvalidArgument, NotFound

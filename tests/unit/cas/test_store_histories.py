@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from tests.fakes.call import call_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reapi.cas import upload
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ResourceExhausted
 from tests.fakes.local_storage import local_storage

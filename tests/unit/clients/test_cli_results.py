@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.factory import Storage
+from reapi.cas.storage import Storage
 from reapi.core.digest import digest_of
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.local_storage import ManualClock, local_storage, serving
