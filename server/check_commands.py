@@ -68,9 +68,9 @@ def _show(findings: AsyncIterator[Finding], *, as_json: bool) -> None:
             found.append(finding)
             if not as_json:
                 status = "FAILED" if finding.status == "failed" else finding.status
-                click.echo(f"{finding.name:<16} {status:<8} {finding.text}")
+                click.echo(f"{finding.name:<20} {status:<8} {finding.text}")
                 if finding.advice:
-                    click.echo(f"{'':<26}{finding.advice}")
+                    click.echo(f"{'':<30}{finding.advice}")
         return found
 
     found = asyncio.run(shown())

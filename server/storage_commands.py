@@ -166,7 +166,10 @@ def _run(config_file: Path | None, data_dir: Path | None, command: Command) -> N
     flags: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
 
     async def opened() -> bool:
-        config = storage_config(load_config(config_file, flags))
+        # The cache of a running server is its own, and holds nothing that is not elsewhere.
+        config = dataclasses.replace(
+            storage_config(load_config(config_file, flags)), cache_max_size_bytes=0
+        )
         async with open_storage(config, CollectorRegistry(), recovers=False) as storage:
             return await command(storage)
 
