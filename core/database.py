@@ -49,7 +49,9 @@ class Database:
 
     `migrations` are scripts, oldest first; the file remembers how many it has seen. A file made by
     a newer version is refused. After an error of the disk while syncing, nothing is written any
-    more: what the kernel has dropped cannot be synced again.
+    more: what the kernel has dropped cannot be synced again. A file that `is_mapped` is read out of
+    the kernel's memory, three times as fast for random keys of a large file; a disk that cannot
+    read ends the process then.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Database:
         *,
         page_size_bytes: int = 4096,
         survives_power_loss: bool = False,
+        is_mapped: bool = False,
     ) -> None:
         self.path = path
         self._migrations = migrations
         self._page_size_bytes = page_size_bytes
+        self._mapped_bytes = _MAPPED_BYTES if is_mapped else 0
         self._synchronous = "FULL" if survives_power_loss else "NORMAL"
         self._connection: sqlite3.Connection
         self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
@@ -75,7 +79,9 @@ class Database:
 
     async def __aenter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = _connect(self.path, self._page_size_bytes, self._synchronous)
+        self._connection = _connect(
+            self.path, self._page_size_bytes, self._synchronous, self._mapped_bytes
+        )
         self._wal_path = f"{self.path}-wal"
         self._migrate()
         self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
@@ -225,7 +231,9 @@ class Database:
             )
 
 
-def _connect(path: Path, page_size_bytes: int, synchronous: str) -> sqlite3.Connection:
+def _connect(
+    path: Path, page_size_bytes: int, synchronous: str, mapped_bytes: int
+) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=_LONGEST_WAIT_SECONDS
@@ -238,7 +246,7 @@ def _connect(path: Path, page_size_bytes: int, synchronous: str) -> sqlite3.Conn
         # are cheap to write, and only a WAL that is due for a checkpoint is ever larger.
         connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_WAL_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        connection.execute(f"PRAGMA mmap_size = {mapped_bytes}")
     except sqlite3.Error as error:
         raise _translated(error, path) from error
     return connection

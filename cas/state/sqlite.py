@@ -67,6 +67,7 @@ async def open_sqlite(
                     migrations,
                     page_size_bytes=page_size_bytes,
                     survives_power_loss=is_promised and survives_power_loss,
+                    is_mapped=name == "index",
                 )
             )
             for name, migrations, page_size_bytes, is_promised in (
