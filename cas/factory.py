@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
@@ -58,89 +59,156 @@ async def open_storage(
     `config.processes` comes first and goes last. Raises FailedPrecondition when another server uses
     the directory, or a newer version wrote it.
     """
-    data_dir = config.data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_state(config, data_dir, member=member))
-        if member == 0 and state.sqlite is not None:
-            shutil.rmtree(data_dir / "incoming", ignore_errors=True)
-        threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "storage"))
-        opened = await stack.enter_async_context(open_objects(config, data_dir, threads, registry))
-        objects = opened.objects
-        presence = Presence(now, config.retention_seconds, state.index.losses)
-        metrics = StorageMetrics(registry)
-        memory = BlobMemory(config.memory_bytes)
-        invocations = Invocations(
-            state.invocations,
-            now,
-            idle_seconds=config.pin_idle_seconds,
-            longest_seconds=config.pin_max_seconds,
-        )
-        stack.push_async_callback(invocations.aclose)
-        pins = Pins(
-            invocations=invocations,
-            index=state.index,
-            presence=presence,
-            max_bytes=int(config.max_size_bytes * config.pin_max_share),
-            metrics=metrics,
-        )
-        evictor = Evictor(
-            index=state.index,
-            objects=objects,
-            memory=memory,
-            results=state.results,
-            presence=presence,
-            pins=pins,
-            metrics=metrics,
-        )
+        base = await _open_base(config, registry, member, now, stack)
+        evictor = _evictor(base, config)
         recovery = None
-        if state.sqlite is not None and member == 0 and recovers:
-            recovery = await stack.enter_async_context(_recovering(state.sqlite, objects, evictor))
-        capacity = _capacity(config, state, opened, evictor, metrics)
+        if base.state.sqlite is not None and member == 0 and recovers:
+            recovery = await stack.enter_async_context(
+                _recovering(base.state.sqlite, base.opened.objects, evictor)
+            )
+        capacity = _capacity(base, config, evictor)
         stack.push_async_callback(capacity.aclose)
-        quarantine = Quarantine(index=state.index, objects=objects, memory=memory, metrics=metrics)
-        health = WriteHealth(
-            {OBJECTS: objects.check, STATE: state.index.check}, probe_seconds=_PROBE_SECONDS
+        quarantine = Quarantine(
+            index=base.state.index,
+            objects=base.opened.objects,
+            memory=base.memory,
+            metrics=base.metrics,
         )
-        stack.push_async_callback(health.aclose)
         blobs = IndexedBlobStore(
-            index=state.index,
-            objects=objects,
-            memory=memory,
-            presence=presence,
+            index=base.state.index,
+            objects=base.opened.objects,
+            memory=base.memory,
+            presence=base.presence,
             capacity=capacity,
             quarantine=quarantine,
-            health=health,
+            health=base.health,
             inline_max_bytes=config.inline_max_bytes,
         )
         uploads = Uploads(blobs, deadline_seconds=config.upload_deadline_seconds)
         stack.push_async_callback(uploads.aclose)
-        lifetimes = ResultLifetimes(
-            now, ttl_seconds=config.result_ttl_seconds, results_since=config.results_since
-        )
-        action_cache = IndexedActionCache(
-            table=state.results,
-            blobs=blobs,
-            blobs_for=blobs.for_instance,
-            presence=presence,
-            capacity=capacity,
-            lifetimes=lifetimes,
-            health=health,
-        )
         yield Storage(
-            parts=Parts(state.index, objects, state.results, presence, quarantine, evictor),
+            parts=_parts(base, quarantine, evictor),
             blobs=blobs,
             reads=await _cached(config, blobs, registry, member, stack),
-            action_cache=action_cache,
+            action_cache=_action_cache(base, config, blobs, capacity, now),
             uploads=uploads,
-            chunk_records=ChunkRecords(state.results, presence),
-            invocations=invocations,
-            health=health,
-            presence=presence,
-            filter=state.filter,
-            postgresql=state.postgresql,
+            chunk_records=ChunkRecords(base.state.results, base.presence),
+            invocations=base.invocations,
+            health=base.health,
+            presence=base.presence,
+            filter=base.state.filter,
+            postgresql=base.state.postgresql,
             recovery=recovery,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What everything else is made of."""
+
+    state: OpenState
+    opened: OpenObjects
+    presence: Presence
+    metrics: StorageMetrics
+    memory: BlobMemory
+    invocations: Invocations
+    health: WriteHealth
+
+
+async def _open_base(
+    config: StorageConfig,
+    registry: CollectorRegistry,
+    member: int,
+    now: Callable[[], int],
+    stack: AsyncExitStack,
+) -> _Base:
+    data_dir = config.data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    state = await stack.enter_async_context(open_state(config, data_dir, member=member))
+    if member == 0 and state.sqlite is not None:
+        shutil.rmtree(data_dir / "incoming", ignore_errors=True)
+    threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "storage"))
+    opened = await stack.enter_async_context(open_objects(config, data_dir, threads, registry))
+    invocations = Invocations(
+        state.invocations,
+        now,
+        idle_seconds=config.pin_idle_seconds,
+        longest_seconds=config.pin_max_seconds,
+    )
+    stack.push_async_callback(invocations.aclose)
+    checks = {OBJECTS: opened.objects.check, STATE: state.index.check}
+    health = WriteHealth(checks, probe_seconds=_PROBE_SECONDS)
+    stack.push_async_callback(health.aclose)
+    return _Base(
+        state,
+        opened,
+        Presence(now, config.retention_seconds, state.index.losses),
+        StorageMetrics(registry),
+        BlobMemory(config.memory_bytes),
+        invocations,
+        health,
+    )
+
+
+def _evictor(base: _Base, config: StorageConfig) -> Evictor:
+    pins = Pins(
+        invocations=base.invocations,
+        index=base.state.index,
+        presence=base.presence,
+        max_bytes=int(config.max_size_bytes * config.pin_max_share),
+        metrics=base.metrics,
+    )
+    return Evictor(
+        index=base.state.index,
+        objects=base.opened.objects,
+        memory=base.memory,
+        results=base.state.results,
+        presence=base.presence,
+        pins=pins,
+        metrics=base.metrics,
+    )
+
+
+def _capacity(base: _Base, config: StorageConfig, evictor: Evictor) -> Capacity:
+    return Capacity(
+        max_size_bytes=config.max_size_bytes,
+        quotas=config.quotas,
+        high_watermark=config.high_watermark,
+        low_watermark=config.low_watermark,
+        index=base.state.index,
+        result_bytes=base.state.results.total_bytes,
+        free_bytes=base.opened.free_bytes,
+        evictor=evictor,
+        reservations=base.state.reservations,
+        metrics=base.metrics,
+    )
+
+
+def _action_cache(
+    base: _Base,
+    config: StorageConfig,
+    blobs: IndexedBlobStore,
+    capacity: Capacity,
+    now: Callable[[], int],
+) -> IndexedActionCache:
+    lifetimes = ResultLifetimes(
+        now, ttl_seconds=config.result_ttl_seconds, results_since=config.results_since
+    )
+    return IndexedActionCache(
+        table=base.state.results,
+        blobs=blobs,
+        blobs_for=blobs.for_instance,
+        presence=base.presence,
+        capacity=capacity,
+        lifetimes=lifetimes,
+        health=base.health,
+    )
+
+
+def _parts(base: _Base, quarantine: Quarantine, evictor: Evictor) -> Parts:
+    state, objects = base.state, base.opened.objects
+    return Parts(state.index, objects, state.results, base.presence, quarantine, evictor)
 
 
 async def _cached(
@@ -168,27 +236,6 @@ async def _cached(
         open_storage(cache_config, CollectorRegistry(), member=member)
     )
     return await stack.enter_async_context(TieredStore(cache.blobs, blobs, TierMetrics(registry)))
-
-
-def _capacity(
-    config: StorageConfig,
-    state: OpenState,
-    opened: OpenObjects,
-    evictor: Evictor,
-    metrics: StorageMetrics,
-) -> Capacity:
-    return Capacity(
-        max_size_bytes=config.max_size_bytes,
-        quotas=config.quotas,
-        high_watermark=config.high_watermark,
-        low_watermark=config.low_watermark,
-        index=state.index,
-        result_bytes=state.results.total_bytes,
-        free_bytes=opened.free_bytes,
-        evictor=evictor,
-        reservations=state.reservations,
-        metrics=metrics,
-    )
 
 
 @asynccontextmanager
