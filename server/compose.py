@@ -4,10 +4,12 @@ The only file that knows concrete classes of several components.
 """
 
 import asyncio
+import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +23,7 @@ from reapi.core.database import Database
 from reapi.core.digest import function_named
 from reapi.core.health import HealthService
 from reapi.core.instances import Instance, Instances
+from reapi.core.interfaces import BlobStore
 from reapi.core.reflection import ReflectionService
 from reapi.core.rpc import Method
 from reapi.executor.config import ExecutorConfig
@@ -137,26 +140,22 @@ async def _journal(config: ServerConfig, storage: Storage, stack: AsyncExitStack
 
 
 async def run_executor(
-    config: ServerConfig, stop: asyncio.Event, on_joined: Callable[[], None]
+    config: ServerConfig,
+    stop: asyncio.Event,
+    on_joined: Callable[[], None],
+    registry: CollectorRegistry,
 ) -> None:
     """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done.
 
-    Blobs come from and go to `config.executor.frontend_endpoint`. Calls `on_joined` when the
-    scheduler has welcomed it.
+    Blobs come from and go to `config.executor.frontend_endpoint`, or the storage itself. Calls
+    `on_joined` when the scheduler has welcomed it.
     """
     async with AsyncExitStack() as stack:
         endpoint = config.scheduler.endpoint or _DEFAULT_SCHEDULER
         to_scheduler = await stack.enter_async_context(_executor_channel(endpoint))
-        to_frontend = to_scheduler
-        frontend = config.executor.frontend_endpoint
-        if frontend is not None and frontend != endpoint:
-            to_frontend = await stack.enter_async_context(_executor_channel(frontend))
+        blob_store = await _executor_blobs(config, endpoint, to_scheduler, registry, stack)
         worker = await stack.enter_async_context(
-            Worker(
-                _executor_config(config),
-                to_scheduler,
-                lambda instance_name: RemoteBlobStore(to_frontend, instance_name),
-            )
+            Worker(_executor_config(config), to_scheduler, blob_store)
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
@@ -166,6 +165,26 @@ async def run_executor(
             worker.drain()
             stopping.cancel()
             joining.cancel()
+
+
+async def _executor_blobs(
+    config: ServerConfig,
+    scheduler: str,
+    to_scheduler: Channel,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
+) -> Callable[[str], BlobStore]:
+    """Makes the store of an instance name, for inputs and outputs."""
+    if config.executor.storage == "direct":
+        # The executor has a cache of input files, and no use for a second one of their blobs.
+        uncached = dataclasses.replace(storage_config(config), cache_max_size_bytes=0)
+        storage = await stack.enter_async_context(open_storage(uncached, registry))
+        return storage.blobs.for_instance
+    to_frontend = to_scheduler
+    frontend = config.executor.frontend_endpoint
+    if frontend is not None and frontend != scheduler:
+        to_frontend = await stack.enter_async_context(_executor_channel(frontend))
+    return partial(RemoteBlobStore, to_frontend)
 
 
 def _executor_channel(endpoint: str) -> Channel:

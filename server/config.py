@@ -166,6 +166,11 @@ class StorageSection(_Section):
             raise ValueError("cache_max_size_bytes is for blobs in a bucket: they are on disk here")
         return self
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes of other machines see the same blobs and results."""
+        return self.state.kind == "postgresql" and self.blobs.kind == "s3"
+
 
 class ResultsSection(_Section):
     """[results]"""
@@ -202,6 +207,9 @@ class ExecutorSection(_Section):
     slots: Positive = Field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
     # Platform properties that this worker offers.
     platform: dict[str, str] = Field(default_factory=dict)
+    # How inputs come and outputs go: by gRPC through a frontend, or straight from and to database
+    # and bucket, which then every executor can reach.
+    storage: Literal["frontend", "direct"] = "frontend"
     # HOST:PORT for inputs and outputs, where the scheduler's address has none.
     frontend_endpoint: str | None = None
     # Where inputs are cached and actions run; DATA_DIR/executor by default.
@@ -238,6 +246,22 @@ class ServerConfig(_Section):
                     {"name": repr(name)},
                 )
         return instances
+
+    @field_validator("executor")
+    @classmethod
+    def _check_executor(cls, executor: ExecutorSection, info: ValidationInfo) -> ExecutorSection:
+        """What another process stores must be the same storage."""
+        storage = info.data.get("storage")
+        if executor.storage == "direct" and storage is not None and not storage.is_shared:
+            raise ValueError(
+                'storage = "direct" needs storage.state.kind = "postgresql" and '
+                'storage.blobs.kind = "s3": set them as the frontends have them, or leave it out'
+            )
+        if executor.storage == "direct" and executor.frontend_endpoint is not None:
+            raise ValueError(
+                'frontend_endpoint is not used with storage = "direct": leave one of them out'
+            )
+        return executor
 
 
 def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:

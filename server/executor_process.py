@@ -9,6 +9,7 @@ import contextlib
 import logging
 
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from .child_process import ChildProcess
 from .compose import run_executor
@@ -29,7 +30,9 @@ async def _run_until_told() -> None:
     """Drains at a signal. Ends at once when the parent is gone: nobody would take the results."""
     with stop_signals() as stop:
         async with ParentProcess.connected() as parent:
-            executor = asyncio.create_task(run_executor(parent.config, stop, parent.say_ready))
+            executor = asyncio.create_task(
+                run_executor(parent.config, stop, parent.say_ready, CollectorRegistry())
+            )
             listener = asyncio.create_task(parent.listen({}))
             listener.add_done_callback(lambda _: executor.cancel())
             with contextlib.suppress(asyncio.CancelledError):

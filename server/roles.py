@@ -15,23 +15,25 @@ def check_roles(config: ServerConfig, *, is_storage_shared: bool) -> None:
         raise InvalidArgument("server.roles is empty: name a role, or leave the key out")
     if "scheduler" in roles and "frontend" not in roles and not is_storage_shared:
         raise InvalidArgument(
-            "--role scheduler needs --role frontend in the same process: "
-            "they share the embedded database"
+            "--role scheduler needs --role frontend in the same process, unless all share one "
+            'storage: storage.state.kind = "postgresql" and storage.blobs.kind = "s3"'
         )
     has_remote_scheduler = "scheduler" not in roles and config.scheduler.endpoint is not None
     if "frontend" in roles and has_remote_scheduler and not is_storage_shared:
         raise InvalidArgument(
             f"--role frontend cannot serve the scheduler at {config.scheduler.endpoint}, which "
-            "would not see its blobs: the embedded database belongs to one server. "
-            "Leave out scheduler.endpoint, or add --role scheduler"
+            "would not see its blobs: a storage below data_dir belongs to one server. "
+            "Leave out scheduler.endpoint, add --role scheduler, or share the storage: "
+            'storage.state.kind = "postgresql" and storage.blobs.kind = "s3"'
         )
     if roles == {"frontend", "executor"} and not has_remote_scheduler:
         raise InvalidArgument(
             "--role executor with --role frontend needs a scheduler: "
             "set scheduler.endpoint, or add --role scheduler"
         )
-    if roles == {"scheduler", "executor"} and config.executor.frontend_endpoint is None:
+    has_blobs = config.executor.storage == "direct" or config.executor.frontend_endpoint is not None
+    if roles == {"scheduler", "executor"} and not has_blobs:
         raise InvalidArgument(
             "--role executor with --role scheduler needs a frontend for its blobs: "
-            "set executor.frontend_endpoint, or add --role frontend"
+            "set executor.frontend_endpoint or executor.storage, or add --role frontend"
         )

@@ -25,7 +25,7 @@ async def serve(config: ServerConfig) -> None:
 
     Raises ReapiError when it cannot start: a port in use, a folder that cannot be written.
     """
-    check_roles(config, is_storage_shared=config.storage.state.kind == "postgresql")
+    check_roles(config, is_storage_shared=config.storage.is_shared)
     with stop_signals() as stop:
         if set(config.server.roles) == {"executor"}:
             await _serve_executor(config, stop)
@@ -34,12 +34,13 @@ async def serve(config: ServerConfig) -> None:
 
 
 async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
+    registry = make_registry()
     app = make_app(
-        ServerMetrics(make_registry()).exposition, lambda: "draining" if stop.is_set() else None
+        ServerMetrics(registry).exposition, lambda: "draining" if stop.is_set() else None
     )
     async with serve_http(app, config.server.http_listen) as http_port:
         ready = f"ready http={_address(config.server.http_listen, http_port)}"
-        await run_executor(config, stop, lambda: print(ready, flush=True))
+        await run_executor(config, stop, lambda: print(ready, flush=True), registry)
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
@@ -122,11 +123,13 @@ def _frontend_config(
 def _executor_if_wanted(
     config: ServerConfig, grpc_address: str, scheduler: str | None
 ) -> AbstractAsyncContextManager[object]:
-    """The executor of this server: its blobs go through this server's port, if it serves them."""
+    """The executor of this server: blobs that are not stored directly go through this server's
+    port, if it serves them."""
     if "executor" not in config.server.roles:
         return nullcontext()
     frontend = config.executor.frontend_endpoint
-    if frontend is None and "frontend" in config.server.roles:
+    is_direct = config.executor.storage == "direct"
+    if not is_direct and frontend is None and "frontend" in config.server.roles:
         frontend = grpc_address
     return executor_child(
         config.model_copy(

@@ -156,7 +156,7 @@ def stats(config_file: Path | None, data_dir: Path | None, as_json: bool) -> Non
         total = sum((await parts.index.total_bytes()).values())
         with progress("counting", total) as advance:
             statistics = await count(parts.index, parts.results, parts.presence, advance)
-        show(dataclasses.asdict(statistics), statistics_lines(statistics), as_json=as_json)
+        show(vars(statistics), statistics_lines(statistics), as_json=as_json)
         return True
 
     _run(config_file, data_dir, run)

@@ -22,7 +22,10 @@ def pytest_report_header() -> str:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds MinIO if a test needs it: here, where nothing times out."""
-    needs_server = any("s3_server" in getattr(item, "fixturenames", ()) for item in session.items)
+    needs_server = any(
+        "s3_server" in getattr(item, "fixturenames", ()) or item.get_closest_marker("s3")
+        for item in session.items
+    )
     if needs_server and has_minio() and not session.config.option.collectonly:
         build_minio()
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 import pytest
@@ -17,6 +17,9 @@ import pytest
 from reapi.core.postgresql.dsn import Dsn
 
 _DEADLINE_SECONDS = 60
+# PostgreSQL refuses to be run by root. Not Popen's `user`, with which it forks: gRPC's threads mind
+# that.
+_AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 _VERSIONS = Path("/usr/lib/postgresql")
 
 
@@ -35,23 +38,28 @@ class PostgresqlServer:
     def __init__(self, programs: Path) -> None:
         self._programs = programs
         self._databases = 0
-        # PostgreSQL refuses to be run by root.
-        self._user: dict[str, Any] = (
-            {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
-        )
+        self._command_prefix = _AS_NOBODY if os.getuid() == 0 else []
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="reapi-postgresql-"))
-        if self._user:
-            shutil.chown(self._folder, self._user["user"], self._user["group"])
+        if self._command_prefix:
+            shutil.chown(self._folder, "nobody", "nogroup")
         try:
             self._data = self._folder / "data"
-            command = [str(self._programs / "initdb"), "--pgdata", str(self._data)]
-            options = ["--username=reapi", "--auth=trust", "--encoding=UTF8", "--no-locale"]
+            command = [*self._command_prefix, str(self._programs / "initdb")]
+            options = [
+                f"--pgdata={self._data}",
+                "--username=reapi",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-locale",
+            ]
             subprocess.run(
                 [*command, *options],
-                check=True, cwd=self._folder, stdout=subprocess.DEVNULL, **self._user,
-            )  # fmt: skip
+                check=True,
+                cwd=self._folder,
+                stdout=subprocess.DEVNULL,
+            )
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port = free.getsockname()[1]
             self.start()
@@ -70,13 +78,13 @@ class PostgresqlServer:
             with (self._folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     [
+                        *self._command_prefix,
                         str(self._programs / "postgres"), "-D", str(self._data),
                         "-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}",
                         "-c", "unix_socket_directories=", "-c", "max_connections=60",
                     ],
                     cwd=self._folder,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    **self._user,
                 )  # fmt: skip
             ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1"]
             while self._process.poll() is None:

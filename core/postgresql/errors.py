@@ -15,6 +15,9 @@ _DOWN = (
     OSError,  # also every timeout
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shut down, starting up, cancelled by statement_timeout
+    # The driver lost its place in the conversation, as when the server says that it ends while a
+    # statement is about to be sent.
+    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,  # no connections left, out of memory
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,

@@ -107,6 +107,9 @@ class PostgresqlPool:
         connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
         try:
             return await operation(connection)
+        except asyncpg.InternalClientError:
+            connection.terminate()  # or the next one to have it would fare no better
+            raise
         finally:
             await self._pool.release(connection)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from reapi.core.digest import digest_of
 from reapi.core.errors import BlobsMissing, FailedPrecondition, InvalidArgument, NotFound
 from reapi.core.interfaces import ActionCache, BlobStore
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.contracts import production_storages
 from tests.fakes.local_storage import local_storage, serving
 
 
@@ -44,13 +46,25 @@ FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Caches]]] = {
     "remote": _remote,
 }
 
+
+@asynccontextmanager
+async def _of_production(
+    open_storage: production_storages.Open, path: Path
+) -> AsyncIterator[Caches]:
+    async with open_storage(path) as storage:
+        yield Caches(storage.action_cache, storage.blobs)
+
+
 ACTION = digest_of(b"an action")
 OUTPUT = b"an output"
 
 
-@pytest.fixture(params=FACTORIES)
+@pytest.fixture(params=[*FACTORIES, *production_storages.PARAMS])
 async def caches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Caches]:
-    async with FACTORIES[request.param](tmp_path) as made:
+    factory = FACTORIES.get(request.param)
+    if factory is None:
+        factory = partial(_of_production, production_storages.opener(request, request.param))
+    async with factory(tmp_path) as made:
         yield made
 
 

@@ -1,10 +1,14 @@
-"""What every BlobStore must do; a new one adds one line to FACTORIES."""
+"""What every BlobStore must do; a new one adds one line to FACTORIES.
+
+Those over servers of others are in production_storages.py.
+"""
 
 import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +26,7 @@ from reapi.core.digest import (
 )
 from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from reapi.core.interfaces import BlobStore
+from tests.contracts import production_storages
 from tests.contracts.combined_stores import COMBINED
 from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_storage, serving
 from tests.fakes.memory_store import MemoryBlobStore
@@ -54,6 +59,23 @@ FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[BlobStore]]] =
     "remote": _remote,
     **COMBINED,
 }
+STORES = [*FACTORIES, *production_storages.PARAMS]
+
+
+def store_opener(
+    request: pytest.FixtureRequest, name: str
+) -> Callable[[Path], AbstractAsyncContextManager[BlobStore]]:
+    """How to open a store of that name in a directory."""
+    if name in FACTORIES:
+        return FACTORIES[name]
+    open_storage = production_storages.opener(request, name)
+
+    @asynccontextmanager
+    async def opened(path: Path) -> AsyncIterator[BlobStore]:
+        async with open_storage(path) as storage:
+            yield storage.blobs
+
+    return opened
 
 
 class Deleting(NamedTuple):
@@ -75,9 +97,11 @@ async def _deleting_memory(path: Path) -> AsyncIterator[Deleting]:
 
 
 @asynccontextmanager
-async def _evicting_local(path: Path) -> AsyncIterator[Deleting]:
+async def _evicting(
+    path: Path, open_storage: production_storages.Open = local_storage
+) -> AsyncIterator[Deleting]:
     clock = ManualClock()
-    async with local_storage(path, clock=clock, max_size_bytes=5_000_000) as storage:
+    async with open_storage(path, clock=clock, max_size_bytes=5_000_000) as storage:
         fillers = itertools.count()
 
         async def delete(digest: Digest) -> None:
@@ -93,13 +117,13 @@ async def _evicting_local(path: Path) -> AsyncIterator[Deleting]:
 
 DELETING_FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Deleting]]] = {
     "memory": _deleting_memory,
-    "local": _evicting_local,
+    "local": _evicting,
 }
 
 
-@pytest.fixture(params=FACTORIES)
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BlobStore]:
-    async with FACTORIES[request.param](tmp_path) as made:
+    async with store_opener(request, request.param)(tmp_path) as made:
         yield made
 
 
@@ -392,11 +416,15 @@ class TestWrite:
 class TestDeletion:
     """Where a store can be made to delete what it holds."""
 
-    @pytest.fixture(params=DELETING_FACTORIES)
+    @pytest.fixture(params=[*DELETING_FACTORIES, *production_storages.PARAMS])
     async def deleting(
         self, request: pytest.FixtureRequest, tmp_path: Path
     ) -> AsyncIterator[Deleting]:
-        async with DELETING_FACTORIES[request.param](tmp_path) as made:
+        factory = DELETING_FACTORIES.get(request.param)
+        if factory is None:
+            open_storage = production_storages.opener(request, request.param)
+            factory = partial(_evicting, open_storage=open_storage)
+        async with factory(tmp_path) as made:
             yield made
 
     @pytest.mark.parametrize("size", SIZES)

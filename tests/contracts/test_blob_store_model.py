@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import InvalidArgument, NotFound
 from reapi.core.interfaces import BlobStore
-from tests.contracts.test_blob_store import FACTORIES
+from tests.contracts.test_blob_store import STORES, store_opener
 from tests.fakes.local_storage import INLINE_MAX_BYTES
 
 SIZES = [0, 1, 500, INLINE_MAX_BYTES, INLINE_MAX_BYTES + 1, 70_000, 200_000]
@@ -170,10 +170,11 @@ async def chunks(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + CHUNK_BYTES]
 
 
-@pytest.mark.parametrize("name", FACTORIES)
-def test_every_history_is_that_of_a_dict(name: str) -> None:
+@pytest.mark.parametrize("name", STORES)
+def test_every_history_is_that_of_a_dict(request: pytest.FixtureRequest, name: str) -> None:
+    open_store = store_opener(request, name)
     run_state_machine_as_test(
-        lambda: BlobStoreHistory(FACTORIES[name]),
+        lambda: BlobStoreHistory(open_store),
         settings=settings(
             max_examples=8,
             stateful_step_count=30,

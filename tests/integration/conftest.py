@@ -11,7 +11,7 @@ from tests.integration.system import Gate, System, open_system
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole processes take seconds; the in-process tests of this folder are not marked."""
     for item in items:
-        if "processes" in item.path.name:
+        if "processes" in item.path.name or "production" in item.path.name:
             item.add_marker(pytest.mark.slow)
 
 

@@ -144,7 +144,7 @@ class System:
         scheduler = self.config.scheduler.model_copy(update={"endpoint": endpoint})
         config = self.config.model_copy(update={"executor": executor, "scheduler": scheduler})
         stop, joined = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(run_executor(config, stop, joined.set))
+        running = asyncio.create_task(run_executor(config, stop, joined.set, CollectorRegistry()))
         joining = asyncio.create_task(joined.wait())
         try:
             await asyncio.wait((running, joining), return_when=asyncio.FIRST_COMPLETED)

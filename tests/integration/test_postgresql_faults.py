@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from reapi.cas.state.interface import NewObject, ResultRow
@@ -280,6 +281,21 @@ class TestPool:
 
             with pytest.raises(Unavailable, match="too many"):
                 await take_all()
+
+    async def test_F9_a_connection_of_which_the_driver_has_lost_track_is_not_used_again(
+        self, postgresql_dsn: Dsn
+    ) -> None:
+        """As happens when the server says that it ends while a statement is about to be sent."""
+
+        async def lose_track(connection: Connection) -> None:
+            raise asyncpg.InternalClientError("cannot switch to state 12")
+
+        async with PostgresqlPool(postgresql_dsn, max_connections=1) as pool:
+            ((lost,),) = await pool.fetch("SELECT pg_backend_pid()")
+            with pytest.raises(Unavailable) as caught:
+                await pool.run(lose_track)
+            assert caught.value.retry_after_seconds
+            assert await pool.fetch("SELECT pg_backend_pid()") != [(lost,)]
 
     async def test_ending_the_sessions_costs_no_more_than_the_calls_that_met_it(
         self, postgresql_dsn: Dsn

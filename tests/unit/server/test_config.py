@@ -138,6 +138,31 @@ def test_a_state_that_cannot_be_is_refused(tmp_path: Path, text: str, expected: 
     assert expected in caught.value.message
 
 
+_POSTGRESQL = '[storage.state]\nkind = "postgresql"\ndsn_file = "dsn"\n'
+_S3 = '[storage.blobs]\nkind = "s3"\nbucket = "blobs"\n'
+
+
+@pytest.mark.parametrize("text", ["", _POSTGRESQL, _S3])
+def test_an_executor_on_a_storage_that_it_cannot_share_is_refused(
+    tmp_path: Path, text: str
+) -> None:
+    direct = '[executor]\nstorage = "direct"\n'
+    with pytest.raises(InvalidArgument) as caught:
+        load_config(_write(tmp_path, text + direct), {})
+    assert (
+        'executor: storage = "direct" needs storage.state.kind = "postgresql" and '
+        'storage.blobs.kind = "s3"'
+    ) in caught.value.message
+    config = load_config(_write(tmp_path, _POSTGRESQL + _S3 + direct), {})
+    assert config.executor.storage == "direct"
+
+
+def test_an_executor_has_its_blobs_from_one_place(tmp_path: Path) -> None:
+    both = '[executor]\nstorage = "direct"\nfrontend_endpoint = "build-server:8980"\n'
+    with pytest.raises(InvalidArgument, match="frontend_endpoint is not used"):
+        load_config(_write(tmp_path, _POSTGRESQL + _S3 + both), {})
+
+
 def test_the_settings_of_the_client_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REAPI_SERVER", "build-server:8980")
     monkeypatch.setenv("REAPI_INSTANCE", "main")

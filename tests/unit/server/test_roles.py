@@ -9,6 +9,8 @@ from reapi.server.config import ServerConfig
 from reapi.server.roles import check_roles
 
 ENDPOINT = {"scheduler": {"endpoint": "build-server:8980"}}
+POSTGRESQL = {"kind": "postgresql", "dsn_file": "dsn"}
+S3 = {"kind": "s3", "bucket": "blobs"}
 
 
 def _config(roles: str, **sections: Any) -> ServerConfig:
@@ -48,6 +50,21 @@ def test_what_needs_a_database_that_all_share(
     with pytest.raises(InvalidArgument, match=reason):
         check_roles(config, is_storage_shared=False)
     check_roles(config, is_storage_shared=True)
+
+
+def test_a_scheduler_with_an_executor_on_the_storage_itself_needs_no_frontend() -> None:
+    storage = {"state": POSTGRESQL, "blobs": S3}
+    config = _config("scheduler executor", storage=storage, executor={"storage": "direct"})
+    check_roles(config, is_storage_shared=config.storage.is_shared)
+
+
+@pytest.mark.parametrize("storage", [{}, {"state": POSTGRESQL}, {"blobs": S3}])
+def test_a_storage_of_which_a_part_lies_in_the_data_directory_is_not_shared(
+    storage: dict[str, Any],
+) -> None:
+    assert not _config("frontend", storage=storage).storage.is_shared
+    whole = {"state": POSTGRESQL, "blobs": S3}
+    assert _config("frontend", storage=whole).storage.is_shared
 
 
 @pytest.mark.parametrize(
