@@ -1,6 +1,8 @@
 """BatchReadBlobs from bytes to bytes: a reply is mostly data, which is copied once."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 
@@ -16,7 +18,13 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 
 from .batch_compression import compressed_where_smaller
 from .capabilities_service import MAX_BATCH_TOTAL_SIZE_BYTES
-from .digest_fields import are_well_formed, digest_of_field, split_request
+from .digest_fields import (
+    DIGESTS_PER_STEP,
+    are_well_formed,
+    check_request_size,
+    digest_of_field,
+    split_request,
+)
 from .wire import length_delimited, varint
 
 _FUNCTION_TAG = b"\x20"
@@ -42,6 +50,7 @@ class BatchReader:
 
     async def read(self, request: bytes) -> bytes:
         """A serialized BatchReadBlobsResponse; InvalidArgument for a malformed request."""
+        check_request_size(request)
         plain = split_request(request, _FUNCTION_TAG, self._instances)
         if plain is not None and are_well_formed(*plain):
             function, fields = plain
@@ -51,6 +60,18 @@ class BatchReader:
         else:
             messages, is_zstd_accepted = self._parse(request)
         _check_total(messages)
+        if len(messages) <= DIGESTS_PER_STEP:
+            return b"".join(await self._read(messages, is_zstd_accepted=is_zstd_accepted))
+        parts: list[bytes] = []
+        unread = iter(messages.items())
+        while some := dict(islice(unread, DIGESTS_PER_STEP)):
+            parts += await self._read(some, is_zstd_accepted=is_zstd_accepted)
+            await asyncio.sleep(0)
+        return b"".join(parts)
+
+    async def _read(
+        self, messages: Mapping[Digest, bytes], *, is_zstd_accepted: bool
+    ) -> list[bytes]:
         found = await self._blobs.read_many(list(messages))
         frames = await compressed_where_smaller(found) if is_zstd_accepted else {}
         parts: list[bytes] = []
@@ -65,7 +86,7 @@ class BatchReader:
                 size = 4 + len(message) + len(length) + len(data)
                 parts += (_RESPONSES_TAG, varint(size), _DIGEST_TAG, message)
                 parts += (_DATA_TAG, length, data, _STATUS_OK)
-        return b"".join(parts)
+        return parts
 
     def _parse(self, request: bytes) -> tuple[dict[Digest, bytes], bool]:
         """Digests as in a plain request, and whether ZSTD may be answered."""

@@ -16,6 +16,7 @@ from reapi.protos.google.bytestream.bytestream_pb2 import (
     WriteResponse,
 )
 
+from .prompt_messages import PromptMessages
 from .upload import Uploads, UploadStream
 from .wire import length_delimited
 from .write_chunk import WriteChunk, parse_write_request
@@ -84,8 +85,10 @@ class ByteStreamService:
     async def write(self, messages: AsyncIterator[bytes], call: Call) -> WriteResponse:
         """Begins or continues an upload, which ends with the first finish_write (BS12 to BS20).
 
-        A whole upload answers how many bytes came, compressed ones if they were (Q-CSIZE).
+        A whole upload answers how many bytes came, compressed ones if they were (Q-CSIZE). One that
+        brings no more is DeadlineExceeded after a while, and can be resumed.
         """
+        messages = PromptMessages(messages, self._uploads.idle_seconds)
         message = await anext(messages, None)
         if message is None:
             raise InvalidArgument("a write needs at least one request")

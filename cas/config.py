@@ -67,4 +67,7 @@ class StorageConfig:
     """Of small blobs that are kept in memory."""
 
     upload_deadline_seconds: int = 3600
-    """After how long without a byte a partial upload is given up."""
+    """How long a partial upload waits for a stream that continues it."""
+
+    upload_idle_seconds: float = 600
+    """After how long without a message the stream of an upload is ended."""

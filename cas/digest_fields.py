@@ -32,6 +32,21 @@ _NUMBERS = frozenset(function.number for function in _EMPTY_HASHES)
 HASH_START = 4
 HASH_END = 68
 
+DIGESTS_PER_STEP = 4000
+"""Other calls get their turn after so many digests of one call, which are some milliseconds."""
+
+_LARGEST_REQUEST_BYTES = 16 << 20
+"""Four times what gRPC takes unless it is told otherwise, so what clients keep well below of."""
+
+
+def check_request_size(request: bytes) -> None:
+    """Raises InvalidArgument for more digests than one call may ask about (reliability B11)."""
+    if len(request) > _LARGEST_REQUEST_BYTES:
+        raise InvalidArgument(
+            f"a request of {len(request)} bytes; {_LARGEST_REQUEST_BYTES} are allowed here: "
+            "ask about fewer digests at a time"
+        )
+
 
 def split_request(
     request: bytes, function_tag: bytes, instances: Instances

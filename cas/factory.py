@@ -85,7 +85,11 @@ async def open_storage(
             health=base.health,
             inline_max_bytes=config.inline_max_bytes,
         )
-        uploads = Uploads(blobs, deadline_seconds=config.upload_deadline_seconds)
+        uploads = Uploads(
+            blobs,
+            deadline_seconds=config.upload_deadline_seconds,
+            idle_seconds=config.upload_idle_seconds,
+        )
         stack.push_async_callback(uploads.aclose)
         yield Storage(
             parts=_parts(base, quarantine, evictor),

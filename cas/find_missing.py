@@ -4,11 +4,12 @@ The reply is put together from the very bytes of the request: the digests have f
 both messages.
 """
 
-from collections.abc import Hashable
+import asyncio
+from collections.abc import Hashable, Sequence
 
 from google.protobuf.message import DecodeError
 
-from reapi.core.digest import DigestFunction
+from reapi.core.digest import Digest, DigestFunction, parse_digest
 from reapi.core.errors import InvalidArgument
 from reapi.core.instances import Instances
 from reapi.core.interfaces import BlobStore
@@ -17,7 +18,14 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     FindMissingBlobsResponse,
 )
 
-from .digest_fields import HASH_START, are_well_formed, digest_of_field, split_request
+from .digest_fields import (
+    DIGESTS_PER_STEP,
+    HASH_START,
+    are_well_formed,
+    check_request_size,
+    digest_of_field,
+    split_request,
+)
 from .hash_filter import AbsenceFilter
 from .presence import Presence
 
@@ -46,6 +54,7 @@ class MissingBlobsFinder:
 
     async def find(self, request: bytes) -> bytes:
         """A serialized FindMissingBlobsResponse; InvalidArgument for a malformed request."""
+        check_request_size(request)
         plain = split_request(request, _FUNCTION_TAG, self._instances)
         if plain is None:
             return await self._find_parsed(request)
@@ -58,12 +67,24 @@ class MissingBlobsFinder:
         unknown = [field for field in fields if field not in known]
         if not are_well_formed(function, unknown):
             return await self._find_parsed(request)
-        possible = self._filter.possible_texts(unknown, HASH_START)
+        if len(unknown) <= DIGESTS_PER_STEP:
+            return b"".join(dict.fromkeys(await self._absent(unknown, function, epoch)))
+        absent: dict[bytes, None] = {}
+        for start in range(0, len(unknown), DIGESTS_PER_STEP):
+            some = unknown[start : start + DIGESTS_PER_STEP]
+            absent.update(dict.fromkeys(await self._absent(some, function, epoch)))
+            await asyncio.sleep(0)
+        return b"".join(absent)
+
+    async def _absent(
+        self, fields: list[bytes], function: DigestFunction, epoch: Hashable
+    ) -> Sequence[bytes]:
+        possible = self._filter.possible_texts(fields, HASH_START)
         if not possible:
-            return b"".join(dict.fromkeys(unknown))
+            return fields
         present = await self._find_present(possible, function)
         self._remember(present, function, epoch)
-        return b"".join(dict.fromkeys(field for field in unknown if field not in present))
+        return [field for field in fields if field not in present]
 
     async def _find_present(self, fields: list[bytes], function: DigestFunction) -> set[bytes]:
         by_digest = {digest_of_field(field, function): field for field in fields}
@@ -82,11 +103,21 @@ class MissingBlobsFinder:
             message = FindMissingBlobsRequest.FromString(request)
         except DecodeError as error:
             raise InvalidArgument("the request is not a FindMissingBlobsRequest") from error
-        digests = self._instances.parse_digests(
-            message.instance_name, message.blob_digests, message.digest_function
+        messages = message.blob_digests
+        function = self._instances.parse_function(
+            message.instance_name,
+            message.digest_function,
+            len(messages[0].hash) if messages else None,
         )
-        missing = await self._blobs.find_missing(digests)
-        response = FindMissingBlobsResponse(
-            missing_blob_digests=[digest.to_message() for digest in missing]
-        )
+        missing: dict[Digest, None] = {}
+        for start in range(0, len(messages), DIGESTS_PER_STEP):
+            some = messages[start : start + DIGESTS_PER_STEP]
+            digests = [parse_digest(each, function) for each in some]
+            missing.update(dict.fromkeys(await self._blobs.find_missing(digests)))
+            await asyncio.sleep(0)
+        response = FindMissingBlobsResponse()
+        for number, digest in enumerate(missing):
+            response.missing_blob_digests.append(digest.to_message())
+            if number % DIGESTS_PER_STEP == 0:
+                await asyncio.sleep(0)
         return response.SerializeToString()

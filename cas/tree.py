@@ -1,5 +1,6 @@
 """Walks a tree of Directory blobs, each distinct one once, within bounds (CAS13, CAS15)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ DEEPEST_LEVEL = 2048
 MOST_DIRECTORIES = 500_000
 
 _READ_BYTES = 4 << 20
+_INLINE_BYTES = 64 << 10
+"""A Directory of so many bytes is parsed in some milliseconds; a larger one is a thread's work."""
 
 
 class WalkedDirectory(NamedTuple):
@@ -44,7 +47,10 @@ async def walk_tree(blobs: BlobStore, root: Digest) -> AsyncIterator[WalkedDirec
                 raise NotFound(f"directory {root} is not here")
             for digest in some:
                 if digest in found:
-                    walked = _read(digest, found[digest])
+                    if digest.size_bytes <= _INLINE_BYTES:
+                        walked = _read(digest, found[digest])
+                    else:
+                        walked = await asyncio.to_thread(_read, digest, found[digest])
                     below.update((child, None) for child in walked.directory_digests)
                     yield walked
         below = {digest: None for digest in below if digest not in seen}

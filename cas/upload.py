@@ -60,10 +60,14 @@ class UploadStream:
 class Uploads:
     """All unfinished uploads. Those that no stream writes to are bounded in number and in time.
 
-    Nothing of them survives the process: clients then start over (BS23).
+    Nothing of them survives the process: clients then start over (BS23). A stream may be silent for
+    `idle_seconds`.
     """
 
-    def __init__(self, blobs: IndexedBlobStore, *, deadline_seconds: float) -> None:
+    def __init__(
+        self, blobs: IndexedBlobStore, *, deadline_seconds: float, idle_seconds: float
+    ) -> None:
+        self.idle_seconds = idle_seconds
         self._blobs = blobs
         self._deadline_seconds = deadline_seconds
         self._active: dict[str, UploadStream] = {}

@@ -6,6 +6,7 @@ quarantine/             damaged, kept for whoever looks for the cause
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -58,6 +59,8 @@ class DiskObjects:
         except FileNotFoundError as error:
             raise NoObject(name) from error
         except OSError as error:
+            if error.errno == errno.EIO:  # of this file: reading it would fail as well (D2)
+                raise NoObject(name) from error
             raise Unavailable(f"cannot read {name}: {error.strerror}") from error
         return DiskReader(descriptor, offset, end, self._threads)
 

@@ -64,7 +64,7 @@ def test_resource_names_round_trip(
 @given(odd_names)
 @example("x" * 10_000_000)
 @settings(max_examples=500)
-def test_any_resource_name_is_parsed_or_invalid(name: str) -> None:
+def test_reliability_B7_any_resource_name_is_parsed_or_invalid(name: str) -> None:
     for parse in (parse_read_name, parse_write_name):
         try:
             parsed = parse(name)
@@ -104,7 +104,7 @@ def test_any_digest_text_is_parsed_or_invalid(text: str) -> None:
 
 @given(st.binary(max_size=200))
 @settings(max_examples=500)
-def test_any_bytes_are_a_safe_directory_or_invalid(data: bytes) -> None:
+def test_reliability_B12_any_bytes_are_a_safe_directory_or_invalid(data: bytes) -> None:
     assert_safe_or_invalid(data)
 
 
@@ -121,7 +121,7 @@ links = st.builds(
 
 @given(st.lists(nodes, max_size=3), st.lists(nodes, max_size=3), st.lists(links, max_size=3))
 @settings(max_examples=300)
-def test_any_directory_message_is_safe_or_invalid(
+def test_reliability_B12_any_directory_message_is_safe_or_invalid(
     files: list[object], directories: list[object], symlinks: list[object]
 ) -> None:
     message = Directory(files=files, directories=directories, symlinks=symlinks)

@@ -18,6 +18,7 @@ from reapi.protos.google.bytestream.bytestream_pb2 import (
     ReadRequest,
     WriteRequest,
 )
+from tests.fakes.checked_client import checked_client
 from tests.fakes.local_storage import local_storage, serving
 from tests.fakes.raw_client import RawClient, code_of, raw_client
 
@@ -37,7 +38,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def client(storage: Storage) -> AsyncIterator[RawClient]:
-    async with serving(storage) as address, raw_client(address) as made:
+    async with checked_client(storage) as made:
         yield made
 
 
@@ -152,12 +153,23 @@ class TestNames:
             f"blobs/{digest_of(SMALL).hash.upper()}/5",
             f"%2e%2e/blobs/{digest_of(SMALL)}",
             f"blobs/{digest_of(SMALL)}\0",
-            "x" * 1_000_000,
+            f"%2e%2e%2f/blobs/{digest_of(SMALL)}",
+            f"a\0b/blobs/{digest_of(SMALL)}",
+            f"a\0b/uploads/u/blobs/{digest_of(SMALL)}",
+            f"blobs/blobs/{digest_of(SMALL)}",
+            f"uploads/uploads/u/blobs/{digest_of(SMALL)}",
+            f"blobs/uploads/u/blobs/{digest_of(SMALL)}",
+            f"main/uploads/blobs/uploads/u/blobs/{digest_of(SMALL)}",
+            f"actions/blobs/{digest_of(SMALL)}",
+            "x" * (10 << 20),
+            "/" * (10 << 20),
+            f"uploads/{'u' * (10 << 20)}/blobs/{digest_of(SMALL)}",
         ],
         ids=lambda name: repr(name[:20]),
     )
-    async def test_BS5_malformed_names_are_invalid(self, client: RawClient, name: str) -> None:
-        """Also reliability B7."""
+    async def test_reliability_B7_BS5_malformed_names_are_invalid(
+        self, client: RawClient, name: str
+    ) -> None:
         assert await code_of(client.bytestream.Read(ReadRequest(resource_name=name))) == INVALID
         request = WriteRequest(resource_name=name, data=SMALL, finish_write=True)
         assert await code_of(client.bytestream.Write([request])) == INVALID
@@ -194,10 +206,9 @@ class TestRead:
         ("offset", "limit", "code"),
         [(-1, 0, OUT_OF_RANGE), (6, 0, OUT_OF_RANGE), (0, -1, INVALID)],
     )
-    async def test_BS7_what_is_out_of_range_is_refused(
+    async def test_reliability_B9_BS7_what_is_out_of_range_is_refused(
         self, client: RawClient, storage: Storage, offset: int, limit: int, code: grpc.StatusCode
     ) -> None:
-        """Also reliability B9."""
         digest = await store(storage, SMALL)
         request = ReadRequest(
             resource_name=read_name("", digest), read_offset=offset, read_limit=limit
@@ -212,7 +223,7 @@ class TestRead:
         assert max(len(reply.data) for reply in replies) <= 2 << 20
 
     @pytest.mark.parametrize("position", [0, len(LARGE) - 1])
-    async def test_BS11_damaged_bytes_never_end_well(
+    async def test_reliability_D4_BS11_damaged_bytes_never_end_well(
         self, client: RawClient, storage: Storage, tmp_path: Path, position: int
     ) -> None:
         digest = await store(storage, LARGE)
@@ -233,7 +244,7 @@ class TestWrite:
             request.resource_name = name
         assert await write(client, requests) == len(LARGE)
 
-    async def test_BS12_another_name_is_invalid(self, client: RawClient) -> None:
+    async def test_reliability_B8_BS12_another_name_is_invalid(self, client: RawClient) -> None:
         requests = [*requests_of(name_of(digest_of(LARGE)), LARGE)]
         requests[1].resource_name = name_of(digest_of(LARGE), "other")
         assert await code_of(client.bytestream.Write(requests)) == INVALID
@@ -244,8 +255,9 @@ class TestWrite:
         assert await code_of(client.bytestream.Write([WriteRequest(data=SMALL)])) == INVALID
         assert await code_of(client.bytestream.Write([])) == INVALID
 
-    async def test_BS13_first_offset_must_equal_committed_size(self, client: RawClient) -> None:
-        """Also reliability B8."""
+    async def test_reliability_B8_BS13_first_offset_must_equal_committed_size(
+        self, client: RawClient
+    ) -> None:
         name = name_of(digest_of(LARGE))
         for offset in (-1, 1, 500_000):
             wrong = WriteRequest(resource_name=name, write_offset=offset, data=b"x")
@@ -258,13 +270,15 @@ class TestWrite:
         assert await write(client, requests_of(name, LARGE, offset=500_000)) == len(LARGE)
         assert await read(client, digest_of(LARGE)) == LARGE
 
-    async def test_BS13_later_offsets_count_the_bytes_sent(self, client: RawClient) -> None:
+    async def test_reliability_B8_BS13_later_offsets_count_the_bytes_sent(
+        self, client: RawClient
+    ) -> None:
         for wrong in (0, 499_999, 500_001):
             requests = [*requests_of(name_of(digest_of(LARGE), f"u{wrong}"), LARGE)]
             requests[1].write_offset = wrong
             assert await code_of(client.bytestream.Write(requests)) == INVALID
 
-    async def test_BS14_a_request_after_finish_write_is_invalid(
+    async def test_reliability_B8_BS14_a_request_after_finish_write_is_invalid(
         self, client: RawClient, data: bytes
     ) -> None:
         requests = [*requests_of(name_of(digest_of(data)), data)]
@@ -281,10 +295,9 @@ class TestWrite:
         assert await read(client, digest_of(data)) == data
 
     @pytest.mark.parametrize("change", ["shorter", "longer", "other"])
-    async def test_BS15_wrong_bytes_are_invalid_and_leave_nothing(
+    async def test_reliability_B1_B2_BS15_wrong_bytes_are_invalid_and_leave_nothing(
         self, client: RawClient, data: bytes, change: str
     ) -> None:
-        """Also reliability B1 and B2."""
         name = name_of(digest_of(data))
         wrong = {"shorter": data[:-1], "longer": data + b"!", "other": b"!" + data[1:]}[change]
         assert await code_of(client.bytestream.Write([*requests_of(name, wrong)])) == INVALID
@@ -293,7 +306,9 @@ class TestWrite:
         assert await code_of(client.bytestream.Read(request)) == NOT_FOUND
         assert await write(client, requests_of(name, data)) == len(data)
 
-    async def test_BS15_too_many_bytes_end_the_call_at_once(self, client: RawClient) -> None:
+    async def test_reliability_B2_BS15_too_many_bytes_end_the_call_at_once(
+        self, client: RawClient
+    ) -> None:
         sent = 0
 
         async def endless() -> AsyncIterator[WriteRequest]:
@@ -400,7 +415,9 @@ class TestQueryWriteStatus:
     async def test_BS22_Q_QWS_an_unknown_upload_is_at_0(self, client: RawClient) -> None:
         assert await query(client, name_of(digest_of(b"never begun"))) == (0, False)
 
-    async def test_BS23_an_upload_past_its_deadline_starts_over(self, tmp_path: Path) -> None:
+    async def test_reliability_B8_BS23_an_upload_past_its_deadline_starts_over(
+        self, tmp_path: Path
+    ) -> None:
         async with (
             local_storage(tmp_path / "hasty", upload_deadline_seconds=0) as storage,
             serving(storage) as address,

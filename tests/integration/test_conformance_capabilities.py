@@ -6,10 +6,16 @@ from pathlib import Path
 import grpc
 import pytest
 
-from reapi.core.digest import DIGEST_FUNCTIONS, digest_of
+from reapi.core.compression import decompress_blob
+from reapi.core.digest import DIGEST_FUNCTIONS, DigestFunction, digest_of
 from reapi.core.resource_name import RESERVED_SEGMENTS, read_name, write_name
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
-from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
+from reapi.protos.google.bytestream.bytestream_pb2 import (
+    QueryWriteStatusRequest,
+    ReadRequest,
+    WriteRequest,
+)
+from tests.fakes.checked_client import checked_client
 from tests.fakes.local_storage import local_storage, serving
 from tests.fakes.raw_client import RawClient, code_of, raw_client
 
@@ -37,8 +43,7 @@ BAD_DIGESTS = [
 async def client(tmp_path: Path) -> AsyncIterator[RawClient]:
     async with (
         local_storage(tmp_path) as storage,
-        serving(storage) as address,
-        raw_client(address) as made,
+        checked_client(storage) as made,
     ):
         await storage.blobs.write_many({DIGEST: DATA})
         yield made
@@ -64,14 +69,18 @@ class TestGeneral:
         assert await code_of(client.bytestream.Read(request)) == grpc.StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize("bad", BAD_DIGESTS, ids=str)
-    async def test_G2_G4_malformed_digests_are_invalid(
+    async def test_reliability_B3_B5_G2_G4_malformed_digests_are_invalid(
         self, client: RawClient, bad: re_pb2.Digest
     ) -> None:
-        """Also reliability B3 and B5."""
         calls = [
             client.cas.FindMissingBlobs(re_pb2.FindMissingBlobsRequest(blob_digests=[bad])),
             client.cas.BatchReadBlobs(re_pb2.BatchReadBlobsRequest(digests=[bad])),
             client.cas.GetTree(re_pb2.GetTreeRequest(root_digest=bad)),
+            client.cas.SplitBlob(re_pb2.SplitBlobRequest(blob_digest=bad)),
+            client.cas.SpliceBlob(re_pb2.SpliceBlobRequest(blob_digest=bad)),
+            client.cas.SpliceBlob(
+                re_pb2.SpliceBlobRequest(blob_digest=DIGEST.to_message(), chunk_digests=[bad])
+            ),
             client.action_cache.GetActionResult(re_pb2.GetActionResultRequest(action_digest=bad)),
             client.action_cache.UpdateActionResult(
                 re_pb2.UpdateActionResultRequest(
@@ -84,6 +93,15 @@ class TestGeneral:
             re_pb2.BatchUpdateBlobsRequest(requests=[{"digest": bad, "data": DATA}])
         )
         assert update.responses[0].status.code == INVALID.value[0]
+        name = f"blobs/{bad.hash}/{bad.size_bytes}"
+        for call in (
+            client.bytestream.Read(ReadRequest(resource_name=name)),
+            client.bytestream.Write([WriteRequest(resource_name=f"uploads/u/{name}")]),
+            client.bytestream.QueryWriteStatus(
+                QueryWriteStatusRequest(resource_name=f"uploads/u/{name}")
+            ),
+        ):
+            assert await code_of(call) == INVALID
 
     async def test_G4_an_absent_digest_is_invalid(self, client: RawClient) -> None:
         for call in (
@@ -92,22 +110,42 @@ class TestGeneral:
         ):
             assert await code_of(call) == INVALID
 
-    async def test_G3_the_empty_blob_is_everywhere(self, client: RawClient) -> None:
-        empty = digest_of(b"").to_message()
-        for instance_name in ("", "main"):
-            missing = await client.cas.FindMissingBlobs(
-                re_pb2.FindMissingBlobsRequest(instance_name=instance_name, blob_digests=[empty])
+    @pytest.mark.parametrize("function", DIGEST_FUNCTIONS, ids=lambda function: function.name)
+    @pytest.mark.parametrize("instance_name", ["", "main"])
+    async def test_reliability_B4_G3_the_empty_blob_is_everywhere(
+        self, client: RawClient, function: DigestFunction, instance_name: str
+    ) -> None:
+        """It was never uploaded."""
+        empty = digest_of(b"", function)
+        one = empty.to_message()
+        fields = {"instance_name": instance_name, "digest_function": function.number}
+        missing = await client.cas.FindMissingBlobs(
+            re_pb2.FindMissingBlobsRequest(blob_digests=[one], **fields)
+        )
+        assert not missing.missing_blob_digests
+        for accepted in ([], [re_pb2.Compressor.ZSTD]):
+            batch = await client.cas.BatchReadBlobs(
+                re_pb2.BatchReadBlobsRequest(
+                    digests=[one], acceptable_compressors=accepted, **fields
+                )
             )
-            assert not missing.missing_blob_digests
-            read = await client.cas.BatchReadBlobs(
-                re_pb2.BatchReadBlobsRequest(instance_name=instance_name, digests=[empty])
-            )
-            assert read.responses[0].status.code == 0
-            name = read_name(instance_name, digest_of(b""))
-            replies = await client.bytestream.Read(ReadRequest(resource_name=name))
-            assert b"".join(reply.data for reply in replies) == b""
-        (page,) = await client.cas.GetTree(re_pb2.GetTreeRequest(root_digest=empty))
+            (answer,) = batch.responses
+            assert (answer.status.code, answer.data) == (0, b"")
+        for limit in (0, 5):
+            name = read_name(instance_name, empty)
+            request = ReadRequest(resource_name=name, read_limit=limit)
+            assert b"".join([r.data for r in await client.bytestream.Read(request)]) == b""
+        zstd = ReadRequest(resource_name=read_name(instance_name, empty, re_pb2.Compressor.ZSTD))
+        frame = b"".join([reply.data for reply in await client.bytestream.Read(zstd)])
+        assert decompress_blob(frame, 0) == b""
+        status = await client.bytestream.QueryWriteStatus(
+            QueryWriteStatusRequest(resource_name=write_name(instance_name, "u", empty))
+        )
+        assert (status.committed_size, status.complete) == (0, True)
+        (page,) = await client.cas.GetTree(re_pb2.GetTreeRequest(root_digest=one, **fields))
         assert list(page.directories) == [re_pb2.Directory()]
+        split = await client.cas.SplitBlob(re_pb2.SplitBlobRequest(blob_digest=one, **fields))
+        assert not split.chunk_digests
 
     async def test_G6_an_unknown_instance_is_invalid_everywhere(self, client: RawClient) -> None:
         message, name = DIGEST.to_message(), "un/known"

@@ -9,6 +9,7 @@ import pytest
 from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from tests.fakes.checked_client import checked_client
 from tests.fakes.local_storage import local_storage, serving
 from tests.fakes.raw_client import RawClient, code_of, raw_client
 
@@ -29,7 +30,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def client(storage: Storage) -> AsyncIterator[RawClient]:
-    async with serving(storage) as address, raw_client(address) as made:
+    async with checked_client(storage) as made:
         yield made
 
 
@@ -63,7 +64,9 @@ class TestFindMissingBlobs:
         await update(client, TWO)
         assert await missing(client, asked) == [ABSENT.to_message()]
 
-    async def test_CAS3_damaged_content_is_missing(self, client: RawClient, tmp_path: Path) -> None:
+    async def test_reliability_D5_CAS3_damaged_content_is_missing(
+        self, client: RawClient, tmp_path: Path
+    ) -> None:
         await update(client, LARGE)
         digest = digest_of(LARGE)
         assert await missing(client, [digest]) == []
@@ -83,7 +86,9 @@ class TestFindMissingBlobs:
 
 
 class TestBatchUpdateBlobs:
-    async def test_CAS4_CAS12_each_blob_has_its_own_status(self, client: RawClient) -> None:
+    async def test_reliability_B1_CAS4_CAS12_each_blob_has_its_own_status(
+        self, client: RawClient
+    ) -> None:
         request = update_request(ONE, TWO)
         request.requests.add(digest=ABSENT.to_message(), data=b"other bytes")
         request.requests.add(digest={"hash": "?", "size_bytes": 3}, data=b"abc")
@@ -96,7 +101,9 @@ class TestBatchUpdateBlobs:
             ABSENT.to_message()
         ]
 
-    async def test_CAS4_repeated_digests_are_judged_each(self, client: RawClient) -> None:
+    async def test_reliability_B11_CAS4_repeated_digests_are_judged_each(
+        self, client: RawClient
+    ) -> None:
         request = update_request(ONE, ONE)
         request.requests.add(digest=digest_of(ONE).to_message(), data=b"bad")
         response = await client.cas.BatchUpdateBlobs(request)
@@ -109,15 +116,16 @@ class TestBatchUpdateBlobs:
         response = await client.cas.BatchUpdateBlobs(request)
         assert [each.status.code for each in response.responses] == [INVALID.value[0], OK]
 
-    async def test_CAS5_more_than_is_announced_is_taken_up_to_the_transports_limit(
+    async def test_reliability_B11_CAS5_more_than_is_announced_is_taken_up_to_the_transports_limit(
         self, client: RawClient
     ) -> None:
         contents = [bytes([number]) * 1_000_000 for number in range(6)]
         assert await update(client, *contents) == [OK] * 6
 
     @pytest.mark.parametrize("change", [-1, 1])
-    async def test_CAS6_a_wrong_size_is_invalid(self, client: RawClient, change: int) -> None:
-        """Also reliability B2."""
+    async def test_reliability_B2_CAS6_a_wrong_size_is_invalid(
+        self, client: RawClient, change: int
+    ) -> None:
         for data in (ONE, LARGE):
             request = update_request(data)
             request.requests[0].digest.size_bytes += change
@@ -172,7 +180,9 @@ class TestBatchReadBlobs:
             assert answers[ABSENT.hash].status.code == NOT_FOUND.value[0]
             assert answers[ABSENT.hash].data == b""
 
-    async def test_CAS11_more_than_the_limit_is_invalid(self, client: RawClient) -> None:
+    async def test_reliability_B11_CAS11_more_than_the_limit_is_invalid(
+        self, client: RawClient
+    ) -> None:
         digests = [digest_of(b"%d" % number)._replace(size_bytes=1_000_001) for number in range(4)]
         request = re_pb2.BatchReadBlobsRequest(digests=[d.to_message() for d in digests])
         assert await code_of(client.cas.BatchReadBlobs(request)) == INVALID
@@ -246,10 +256,9 @@ class TestGetTree:
             assert rest == pages[index + 1 :]
 
     @pytest.mark.parametrize("token", ["x", str(ABSENT), "0", "1/2/3", "\0"])
-    async def test_CAS15_a_forged_token_is_invalid(
+    async def test_reliability_B20_CAS15_a_forged_token_is_invalid(
         self, client: RawClient, storage: Storage, token: str
     ) -> None:
-        """Also reliability B20."""
         tree = Tree()
         root = tree.add(["file"])
         await storage.blobs.write_many(tree.blobs)
@@ -261,22 +270,23 @@ class TestGetTree:
         assert await code_of(client.cas.GetTree(request)) == INVALID
 
     @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\0", "n" * 256])
-    async def test_CAS15_unsafe_directories_are_invalid(
+    async def test_reliability_B12_CAS15_unsafe_directories_are_invalid(
         self, client: RawClient, storage: Storage, name: str
     ) -> None:
-        """Also reliability B12."""
         tree = Tree()
         root = tree.add([name])
         await storage.blobs.write_many(tree.blobs)
         request = re_pb2.GetTreeRequest(root_digest=root.to_message())
         assert await code_of(client.cas.GetTree(request)) == INVALID
 
-    async def test_CAS15_bytes_that_are_no_directory_are_invalid(self, client: RawClient) -> None:
+    async def test_reliability_B12_CAS15_bytes_that_are_no_directory_are_invalid(
+        self, client: RawClient
+    ) -> None:
         await update(client, b"\xff\xff\xff")
         request = re_pb2.GetTreeRequest(root_digest=digest_of(b"\xff\xff\xff").to_message())
         assert await code_of(client.cas.GetTree(request)) == INVALID
 
-    async def test_CAS15_a_tree_of_endless_levels_is_refused(
+    async def test_reliability_B12_CAS15_a_tree_of_endless_levels_is_refused(
         self, client: RawClient, storage: Storage
     ) -> None:
         tree = Tree()
@@ -287,10 +297,10 @@ class TestGetTree:
         request = re_pb2.GetTreeRequest(root_digest=root.to_message())
         assert await code_of(client.cas.GetTree(request)) == INVALID
 
-    async def test_CAS15_many_paths_to_few_directories_stay_few(
+    async def test_reliability_B13_CAS15_many_paths_to_few_directories_stay_few(
         self, client: RawClient, storage: Storage
     ) -> None:
-        """Reliability B13: 2**30 paths, 31 directories."""
+        """2**30 paths, 31 directories."""
         tree = Tree()
         root = tree.add(["leaf"])
         for _ in range(30):

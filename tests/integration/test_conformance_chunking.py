@@ -13,8 +13,9 @@ from reapi.core.digest import Digest, digest_of
 from reapi.core.resource_name import read_name
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest
-from tests.fakes.local_storage import ManualClock, local_storage, serving
-from tests.fakes.raw_client import RawClient, code_of, raw_client
+from tests.fakes.checked_client import checked_client
+from tests.fakes.local_storage import ManualClock, local_storage
+from tests.fakes.raw_client import RawClient, code_of
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -39,8 +40,7 @@ async def client(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RawClient]
         local_storage(
             tmp_path, clock=clock, max_size_bytes=12_000_000, retention_seconds=RETENTION_SECONDS
         ) as storage,
-        serving(storage) as address,
-        raw_client(address) as made,
+        checked_client(storage) as made,
     ):
         yield made
 

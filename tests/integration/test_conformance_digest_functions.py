@@ -31,8 +31,9 @@ from reapi.protos.google.bytestream.bytestream_pb2 import (
     ReadRequest,
     WriteRequest,
 )
-from tests.fakes.local_storage import local_storage, serving
-from tests.fakes.raw_client import RawClient, code_of, details_of, failure_of, raw_client
+from tests.fakes.checked_client import checked_client
+from tests.fakes.local_storage import local_storage
+from tests.fakes.raw_client import RawClient, code_of, details_of, failure_of
 from tests.integration.system import System, sh
 from tests.unit.executor.harness import Executable
 from tests.unit.scheduler.harness import metadata_of, response_of
@@ -56,8 +57,7 @@ NOT_SERVED = ["MD5", "VSO", "MURMUR3", "GITSHA1"]
 async def client(tmp_path: Path) -> AsyncIterator[RawClient]:
     async with (
         local_storage(tmp_path) as storage,
-        serving(storage) as address,
-        raw_client(address) as made,
+        checked_client(storage) as made,
     ):
         yield made
 
@@ -211,10 +211,10 @@ async def test_D3_subjects_state_only_what_is_not_inferred(
 
 
 @pytest.mark.parametrize("name", NOT_SERVED)
-async def test_D4_B6_a_function_that_is_not_announced_is_invalid(
+async def test_reliability_B6_D4_a_function_that_is_not_announced_is_invalid(
     client: RawClient, name: str
 ) -> None:
-    """reliability B6, with a hint at what is announced."""
+    """With a hint at what is announced."""
     digest = digest_of(SMALL)
     one, function = digest.to_message(), {"digest_function": name}
     batch = [{"digest": one, "data": SMALL}]
@@ -243,7 +243,7 @@ async def test_D4_B6_a_function_that_is_not_announced_is_invalid(
 
 
 @EVERY_FUNCTION
-async def test_D4_B6_a_hash_that_contradicts_the_stated_function_is_invalid(
+async def test_reliability_B6_D4_a_hash_that_contradicts_the_stated_function_is_invalid(
     client: RawClient, function: DigestFunction
 ) -> None:
     other = digest_of(SMALL, SHA512 if function is not SHA512 else SHA1)

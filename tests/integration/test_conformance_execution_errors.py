@@ -61,7 +61,7 @@ class TestCallFails:
             {"hash": "d" * 32, "size_bytes": 3},
         ],
     )
-    async def test_EX4_G2_G4_a_malformed_action_digest(
+    async def test_reliability_B3_B5_EX4_G2_G4_a_malformed_action_digest(
         self, system: System, digest: dict[str, Any]
     ) -> None:
         async with grpc.aio.insecure_channel(system.address) as channel:
@@ -188,7 +188,7 @@ class TestMissingBlobs:
         await system.add_blobs(data)
         assert await system.stdout(await system.run_action(action)) == data.decode()
 
-    async def test_G3_the_empty_blob_is_never_missing(self, system: System) -> None:
+    async def test_reliability_B4_G3_the_empty_blob_is_never_missing(self, system: System) -> None:
         tree: Tree = {"empty": b"", "directory": {}}
         response = await system.sh("wc -c <empty; ls directory", tree)
         assert await system.stdout(response) == "0\n"
@@ -208,7 +208,7 @@ class TestMalformedInputs:
     @pytest.mark.parametrize(
         "fields", [{"name": name} for name in ("", ".", "..", "a/b", "a\0b", "x" * 256)]
     )
-    async def test_IN13_IN14_EX19_an_unsafe_name_in_the_input_tree(
+    async def test_reliability_B12_IN13_IN14_EX19_an_unsafe_name_in_the_input_tree(
         self, system: System, fields: dict[str, str]
     ) -> None:
         root = re_pb2.Directory(files=[{**fields, "digest": EMPTY.to_message()}])
@@ -226,7 +226,7 @@ class TestMalformedInputs:
         assert response.status.code == INVALID
 
     @pytest.mark.parametrize("depth", [300, 30])
-    async def test_B12_B13_a_tree_that_is_too_deep_or_multiplies_itself(
+    async def test_reliability_B12_B13_a_tree_that_is_too_deep_or_multiplies_itself(
         self, system: System, depth: int
     ) -> None:
         """300 levels of one directory; 30 levels that hold the next one 20 times."""

@@ -15,8 +15,9 @@ from reapi.core.resource_name import read_name, write_name
 from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
+from tests.fakes.checked_client import checked_client
 from tests.fakes.instances import INSTANCES
-from tests.fakes.local_storage import local_storage, serving
+from tests.fakes.local_storage import local_storage
 from tests.fakes.raw_client import RawClient, code_of, raw_client
 from tests.fakes.zstd_frames import skippable_frame
 from tests.integration.zstd_calls import (
@@ -47,7 +48,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def client(storage: Storage) -> AsyncIterator[RawClient]:
-    async with serving(storage) as address, raw_client(address) as made:
+    async with checked_client(storage) as made:
         yield made
 
 
@@ -65,16 +66,15 @@ class TestRead:
             assert await read(client, digest, offset) == data[offset:]
 
     @pytest.mark.parametrize("limit", [1, 5, 10**9, -1])
-    async def test_BS8_any_limit_is_invalid(
+    async def test_reliability_B9_BS8_any_limit_is_invalid(
         self, client: RawClient, storage: Storage, limit: int
     ) -> None:
-        """Also reliability B9."""
         name = read_name("", await store(storage, SMALL), ZSTD)
         request = ReadRequest(resource_name=name, read_limit=limit)
         assert await code_of(client.bytestream.Read(request)) == INVALID
 
     @pytest.mark.parametrize("offset", [-1, len(SMALL) + 1])
-    async def test_BS7_offsets_outside_of_the_blob_are_out_of_range(
+    async def test_reliability_B9_BS7_offsets_outside_of_the_blob_are_out_of_range(
         self, client: RawClient, storage: Storage, offset: int
     ) -> None:
         name = read_name("", await store(storage, SMALL), ZSTD)
@@ -85,7 +85,9 @@ class TestRead:
         request = ReadRequest(resource_name=read_name("", ABSENT, ZSTD))
         assert await code_of(client.bytestream.Read(request)) == NOT_FOUND
 
-    async def test_G3_the_empty_blob_is_an_empty_frame(self, client: RawClient) -> None:
+    async def test_reliability_B4_G3_the_empty_blob_is_an_empty_frame(
+        self, client: RawClient
+    ) -> None:
         assert await read(client, digest_of(b"")) == b""
 
     @pytest.mark.parametrize("upload", ["plain", "zstd", "batch", "zstd batch"])

@@ -10,8 +10,9 @@ from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob, decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
-from tests.fakes.local_storage import local_storage, serving
-from tests.fakes.raw_client import RawClient, code_of, raw_client
+from tests.fakes.checked_client import checked_client
+from tests.fakes.local_storage import local_storage
+from tests.fakes.raw_client import RawClient, code_of
 from tests.fakes.zstd_frames import bomb, dictionary_frame, wide_window_frame
 from tests.integration.zstd_calls import (
     ABSENT,
@@ -35,7 +36,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def client(storage: Storage) -> AsyncIterator[RawClient]:
-    async with serving(storage) as address, raw_client(address) as made:
+    async with checked_client(storage) as made:
         yield made
 
 

@@ -10,8 +10,9 @@ from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.google.bytestream.bytestream_pb2 import WriteRequest
-from tests.fakes.local_storage import local_storage, serving
-from tests.fakes.raw_client import RawClient, code_of, failure_of, raw_client
+from tests.fakes.checked_client import checked_client
+from tests.fakes.local_storage import local_storage
+from tests.fakes.raw_client import RawClient, code_of, failure_of
 from tests.fakes.zstd_frames import (
     bomb,
     dictionary_frame,
@@ -42,7 +43,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def client(storage: Storage) -> AsyncIterator[RawClient]:
-    async with serving(storage) as address, raw_client(address) as made:
+    async with checked_client(storage) as made:
         yield made
 
 

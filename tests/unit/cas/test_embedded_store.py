@@ -93,7 +93,9 @@ class TestDamage:
     """CAS3, BS11, reliability D4 to D6: never served, quarantined, counted, reported missing."""
 
     @pytest.mark.parametrize("position", [0, 1_500_000, len(LARGE) - 1])
-    async def test_a_flipped_bit_in_a_file_is_found(self, tmp_path: Path, position: int) -> None:
+    async def test_reliability_D4_a_flipped_bit_in_a_file_is_found(
+        self, tmp_path: Path, position: int
+    ) -> None:
         digest = digest_of(LARGE)
         registry = CollectorRegistry()
         async with local_storage(tmp_path, registry=registry) as storage:
@@ -109,7 +111,9 @@ class TestDamage:
             await storage.blobs.write(digest, chunks(LARGE))
             assert await read_all(storage, digest) == LARGE
 
-    async def test_a_part_of_a_changed_file_is_not_served_either(self, tmp_path: Path) -> None:
+    async def test_reliability_D4_a_part_of_a_changed_file_is_not_served_either(
+        self, tmp_path: Path
+    ) -> None:
         digest = digest_of(LARGE)
         async with local_storage(tmp_path) as storage:
             await storage.blobs.write(digest, chunks(LARGE))
@@ -124,7 +128,7 @@ class TestDamage:
         async with local_storage(tmp_path) as storage:
             assert await read_all(storage, digest, offset=7, limit=9) == LARGE[7:16]
 
-    async def test_a_truncated_file_is_missing(self, tmp_path: Path) -> None:
+    async def test_reliability_D5_a_truncated_file_is_missing(self, tmp_path: Path) -> None:
         digest = digest_of(LARGE)
         async with local_storage(tmp_path) as storage:
             await storage.blobs.write(digest, chunks(LARGE))
@@ -134,7 +138,9 @@ class TestDamage:
                 await read_all(storage, digest)
             assert await storage.blobs.find_missing([digest]) == [digest]
 
-    async def test_a_file_deleted_behind_the_index_heals_to_missing(self, tmp_path: Path) -> None:
+    async def test_reliability_D6_a_file_deleted_behind_the_index_heals_to_missing(
+        self, tmp_path: Path
+    ) -> None:
         digest = digest_of(LARGE)
         async with local_storage(tmp_path) as storage:
             await storage.blobs.write(digest, chunks(LARGE))
@@ -144,7 +150,9 @@ class TestDamage:
             assert await storage.blobs.write_many({digest: LARGE}) == {}
             assert await read_all(storage, digest) == LARGE
 
-    async def test_a_flipped_bit_in_the_database_is_found(self, tmp_path: Path) -> None:
+    async def test_reliability_D4_a_flipped_bit_in_the_database_is_found(
+        self, tmp_path: Path
+    ) -> None:
         digest = digest_of(SMALL)
         async with local_storage(tmp_path) as storage:
             await storage.blobs.write_many({digest: SMALL})

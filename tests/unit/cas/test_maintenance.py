@@ -68,7 +68,7 @@ async def test_a_sound_storage_is_found_to_be_so(storage: Storage) -> None:
     assert (findings.verified.count, findings.verified.size_bytes) == (10, 25_500)
 
 
-async def test_D4_every_flipped_bit_of_a_thousand_blobs_is_found(
+async def test_reliability_D4_every_flipped_bit_of_a_thousand_blobs_is_found(
     storage: Storage, tmp_path: Path
 ) -> None:
     digests = await write(storage, *contents(1000, INLINE_MAX_BYTES + 1))
@@ -87,7 +87,7 @@ async def test_D4_every_flipped_bit_of_a_thousand_blobs_is_found(
 
 
 @pytest.mark.parametrize("length", [0, INLINE_MAX_BYTES])
-async def test_D5_truncated_and_empty_objects_are_found(
+async def test_reliability_D5_truncated_and_empty_objects_are_found(
     storage: Storage, tmp_path: Path, length: int
 ) -> None:
     digests = await write(storage, *contents(3, INLINE_MAX_BYTES + 1))
@@ -99,7 +99,7 @@ async def test_D5_truncated_and_empty_objects_are_found(
     )
 
 
-async def test_D6_deleted_objects_and_inline_bytes_are_found(
+async def test_reliability_D6_deleted_objects_and_inline_bytes_are_found(
     storage: Storage, tmp_path: Path
 ) -> None:
     large = await write(storage, *contents(3, INLINE_MAX_BYTES + 1))
@@ -153,7 +153,7 @@ async def test_objects_without_a_row_are_orphans_once_they_are_old(
         assert found == expected
 
 
-async def test_F11_the_index_is_made_anew_from_the_bytes_alone(tmp_path: Path) -> None:
+async def test_reliability_F11_the_index_is_made_anew_from_the_bytes_alone(tmp_path: Path) -> None:
     async with local_storage(tmp_path) as storage:
         good = await write(storage, *contents(3, 100), *contents(3, 5000))
         bad = await write(storage, b"?" * 5000)

@@ -66,8 +66,9 @@ def test_the_wire_form_round_trips() -> None:
         (EMPTY_HASH, 103),
     ],
 )
-def test_G2_G4_what_cannot_be_a_digest_is_invalid(hash_text: str, size_bytes: int) -> None:
-    """Also reliability B3 and B5."""
+def test_reliability_B3_B5_G2_G4_what_cannot_be_a_digest_is_invalid(
+    hash_text: str, size_bytes: int
+) -> None:
     with pytest.raises(InvalidArgument):
         make_digest(hash_text, size_bytes)
 
@@ -148,8 +149,8 @@ def test_every_function_can_be_served_unless_the_default_hides_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["MD5", "VSO", "MURMUR3", "GITSHA1"])
-def test_D4_a_function_that_is_not_announced_is_invalid(name: str) -> None:
-    """Also reliability B6, and D8: GITSHA1 is not served."""
+def test_reliability_B6_D4_a_function_that_is_not_announced_is_invalid(name: str) -> None:
+    """Also D8: GITSHA1 is not served."""
     with pytest.raises(InvalidArgument, match=f"{name} .* SHA256, BLAKE3"):
         parse_function(re_pb2.DigestFunction.Value.Value(name), 64)
 

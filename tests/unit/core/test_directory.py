@@ -27,7 +27,7 @@ def test_a_good_directory_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES, ids=repr)
-def test_IN13_unsafe_names_are_invalid_in_every_list(name: str) -> None:
+def test_reliability_B12_IN13_unsafe_names_are_invalid_in_every_list(name: str) -> None:
     node = {"name": name, "digest": DIGEST}
     for directory in (
         Directory(files=[node]),
@@ -38,7 +38,7 @@ def test_IN13_unsafe_names_are_invalid_in_every_list(name: str) -> None:
             parse(directory)
 
 
-def test_IN13_names_are_unique_across_the_lists() -> None:
+def test_reliability_B12_IN13_names_are_unique_across_the_lists() -> None:
     node = {"name": "same", "digest": DIGEST}
     link = {"name": "same", "target": "x"}
     for directory in (
@@ -65,12 +65,12 @@ def test_a_symlink_needs_a_usable_target(target: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"\xff", b"\x0a\x03\x0a\x01\xff"], ids=["no message", "not UTF-8"]
 )
-def test_bytes_that_are_no_directory_are_invalid(data: bytes) -> None:
+def test_reliability_B12_bytes_that_are_no_directory_are_invalid(data: bytes) -> None:
     with pytest.raises(InvalidArgument, match="not a Directory"):
         parse_directory(data, digest_of(data))
 
 
-def test_a_duplicate_among_very_many_is_found() -> None:
+def test_reliability_B12_a_duplicate_among_very_many_is_found() -> None:
     directory = Directory(files=[{"name": str(n), "digest": DIGEST} for n in range(100_000)])
     directory.files.add(name="0", digest=DIGEST)
     with pytest.raises(InvalidArgument, match="twice"):

@@ -139,7 +139,7 @@ def test_BS4_a_compressor_that_is_not_served_is_named_with_those_that_are(compre
         "x" * (LONGEST_NAME + 1),
     ],
 )
-def test_BS5_malformed_names_are_invalid(name: str) -> None:
+def test_reliability_B7_BS5_malformed_names_are_invalid(name: str) -> None:
     for parse in (parse_read_name, parse_write_name):
         with pytest.raises(InvalidArgument):
             parse(name)

@@ -106,7 +106,7 @@ async def test_EX7_all_absent_directories_are_named_and_absent_files_of_the_othe
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\0b", "x" * 256])
-async def test_IN14_an_unsafe_name_is_refused(bed: Bed, name: str) -> None:
+async def test_reliability_B12_IN14_an_unsafe_name_is_refused(bed: Bed, name: str) -> None:
     directory = Directory()
     directory.files.add(name=name, digest=bed.store.add(b"x").to_message())
     with pytest.raises(InvalidArgument):
@@ -118,7 +118,7 @@ async def test_what_is_no_directory_is_refused(bed: Bed) -> None:
         await bed.load(bed.store.add(b"\xff\xff\xff"))
 
 
-async def test_B12_a_tree_that_is_too_deep_is_refused_before_it_is_read_to_the_end(
+async def test_reliability_B12_a_tree_that_is_too_deep_is_refused_before_it_is_read_to_the_end(
     bed: Bed,
 ) -> None:
     with pytest.raises(InvalidArgument, match="256 directories deep"):
@@ -126,7 +126,7 @@ async def test_B12_a_tree_that_is_too_deep_is_refused_before_it_is_read_to_the_e
     assert len(bed.store.read) <= 257
 
 
-async def test_B12_depth_counts_what_is_known_already(bed: Bed) -> None:
+async def test_reliability_B12_depth_counts_what_is_known_already(bed: Bed) -> None:
     below = chain(bed.store, 200)
     await bed.load(below)
     digest = below
@@ -138,10 +138,44 @@ async def test_B12_depth_counts_what_is_known_already(bed: Bed) -> None:
         await bed.load(digest)
 
 
-async def test_B13_a_tree_that_multiplies_itself_is_refused(bed: Bed) -> None:
+async def test_reliability_B13_a_tree_that_multiplies_itself_is_refused(bed: Bed) -> None:
     with pytest.raises(ResourceExhausted, match="at most 1000000"):
         await bed.load(chain(bed.store, 200, names=("a", "b")))
     assert len(bed.store.read) == 200
+
+
+async def test_reliability_B13_thirty_levels_of_two_equal_children_are_refused(bed: Bed) -> None:
+    """2**30 paths, 30 Directories; what is asked in vain is not remembered either."""
+    root = chain(bed.store, 30, names=("a", "b"))
+    for _ in range(2):
+        with pytest.raises(ResourceExhausted, match="at most 1000000"):
+            await bed.load(root)
+    assert len(set(bed.store.read)) == 30
+    assert len(bed.store.read) <= 60
+    with pytest.raises(ResourceExhausted, match="at most 1000000"):
+        await bed.trees.missing(root, {}, bed.store, bed.cache)
+
+
+async def test_reliability_B13_a_tree_of_as_many_nodes_as_are_allowed_is_taken(bed: Bed) -> None:
+    root = await bed.load(chain(bed.store, 18, names=("a", "b")))
+    assert root.nodes == 2**19 - 2
+
+
+async def test_reliability_B12_a_directory_of_more_than_a_million_entries_is_refused(
+    bed: Bed,
+) -> None:
+    directory = Directory()
+    for number in range(1_000_001):
+        directory.symlinks.add(name=str(number), target="x")
+    root = bed.store.add(directory.SerializeToString())
+    with pytest.raises(ResourceExhausted, match="1000001 files and directories"):
+        await bed.load(root)
+
+
+async def test_reliability_B12_a_directory_of_too_many_bytes_is_not_even_read(bed: Bed) -> None:
+    with pytest.raises(ResourceExhausted, match="is larger than"):
+        await bed.load(Digest("ab" * 32, (64 << 20) + 1))
+    assert bed.store.read == []
 
 
 async def test_a_path_longer_than_the_system_takes_is_refused(bed: Bed) -> None:

@@ -1,5 +1,7 @@
 """What is absent of an input tree, as told to a client whose Command is absent."""
 
+from collections.abc import Sequence
+
 from reapi.core.digest import Digest, digest_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Directory
 from reapi.scheduler.missing_inputs import missing_inputs
@@ -38,7 +40,29 @@ async def test_a_malformed_directory_is_left_to_the_worker() -> None:
     assert await missing_inputs(store, garbage) == []
 
 
-async def test_B13_a_deep_tree_is_followed_as_far_as_its_bounds() -> None:
+class _CountingStore(MemoryBlobStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Digest] = []
+
+    async def read_many(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        self.read += digests
+        return await super().read_many(digests)
+
+
+async def test_reliability_B13_each_directory_of_a_tree_that_multiplies_itself_is_read_once() -> (
+    None
+):
+    """2**30 paths to one absent file, by 31 Directories."""
+    store = _CountingStore()
+    digest = store.add(_directory({"f": ABSENT_FILE}, {}))
+    for _ in range(30):
+        digest = store.add(_directory({}, {"a": digest, "b": digest}))
+    assert await missing_inputs(store, digest) == [ABSENT_FILE]
+    assert len(store.read) == len(set(store.read)) == 31
+
+
+async def test_reliability_B13_a_deep_tree_is_followed_as_far_as_its_bounds() -> None:
     store = MemoryBlobStore()
     digest = store.add(_directory({"f": ABSENT_FILE}, {}))
     for _ in range(1500):
