@@ -30,6 +30,8 @@ Write = Callable[[sqlite3.Connection], T]
 
 _CHECKPOINT_WAL_BYTES = 64 << 20
 _CACHE_KIB = 64 << 10
+_LARGEST_WALS = 4
+"""So many times the size at which it is due a WAL may have before writes wait for its checkpoint."""
 _MAPPED_BYTES = 64 << 30
 """Of the file, read without copies; the pages belong to the kernel, which takes them back."""
 _RETRY_SECONDS = 0.001
@@ -191,11 +193,14 @@ class Database:
             return error
 
     def _checkpoint_if_due(self) -> None:
-        running = self._checkpoint is not None and not self._checkpoint.done()
-        if running or self._failure is not None:
+        if self._failure is not None:
             return
+        wal_bytes = os.stat(self._wal_path).st_size
+        if self._checkpoint is not None and not self._checkpoint.done():
+            # Writes wait for a checkpoint that does not catch up with them.
+            self._paused = self._paused or wal_bytes > _LARGEST_WALS * _CHECKPOINT_WAL_BYTES
         # On a full disk a WAL that starts over is room for the deletions that make room.
-        if self._is_full or os.stat(self._wal_path).st_size > _CHECKPOINT_WAL_BYTES:
+        elif self._is_full or wal_bytes > _CHECKPOINT_WAL_BYTES:
             self._is_full = False
             self._checkpoint = asyncio.create_task(self._run_checkpoint())
 

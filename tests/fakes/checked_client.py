@@ -8,7 +8,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from reapi.cas.factory import Storage, services
+from reapi.cas.services import services
+from reapi.cas.storage import Storage
 from reapi.core.interfaces import Call
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import Method, RpcServer

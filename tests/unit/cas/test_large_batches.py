@@ -43,7 +43,7 @@ def update_request(*contents: bytes) -> BatchUpdateBlobsRequest:
 
 async def test_reliability_B11_a_small_write_overtakes_a_very_large_one() -> None:
     store = MemoryBlobStore()
-    updater = BatchUpdater(store, INSTANCES)
+    updater = BatchUpdater(lambda _: store, INSTANCES)
     large = updater.update(update_request(*CONTENTS, *CONTENTS))
     replies = await overtaken(large, updater.update(update_request(b"small")))
     answers = BatchUpdateBlobsResponse.FromString(replies[0]).responses
