@@ -31,7 +31,7 @@ Write = Callable[[sqlite3.Connection], T]
 _CHECKPOINT_WAL_BYTES = 64 << 20
 _CACHE_KIB = 64 << 10
 _LARGEST_WALS = 4
-"""So many times the size at which it is due a WAL may have before writes wait for its checkpoint."""
+"""Of the size at which a checkpoint is due: a WAL that is larger makes writes wait for it."""
 _MAPPED_BYTES = 64 << 30
 """Of the file, read without copies; the pages belong to the kernel, which takes them back."""
 _RETRY_SECONDS = 0.001
