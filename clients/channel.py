@@ -31,7 +31,9 @@ CALL_SECONDS = 60.0
 """What a unary call may take unless its caller says otherwise, retries included."""
 
 _UNREACHED_SECONDS = 2.0
-_LOST_SECONDS = 30.0
+LOST_SECONDS = 30.0
+"""How long one waits for what was there and went away."""
+
 _CONNECT_SECONDS = 5.0
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
@@ -70,7 +72,7 @@ class Channel:
 
     def retries(self) -> Retries:
         """The patience for one call of the caller's own making, such as a resumed stream."""
-        return Retries(_LOST_SECONDS if self._was_reached else _UNREACHED_SECONDS)
+        return Retries(LOST_SECONDS if self._was_reached else _UNREACHED_SECONDS)
 
     async def unary(
         self,

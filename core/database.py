@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from .errors import FailedPrecondition, ResourceExhausted, Unavailable
+from .errors import DataLoss, FailedPrecondition, ResourceExhausted, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,14 @@ class Database:
         self._connection.close()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query, at once. Bound what it can return."""
-        return self._connection.execute(sql, parameters).fetchall()
+        """All rows of a query, at once. Bound what it can return.
+
+        Raises DataLoss when the file is damaged, Unavailable when the disk fails.
+        """
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error, self.path) from error
 
     def write(self, operation: Write[T]) -> "asyncio.Future[T]":
         """Runs `operation` in the next commit; await the future for its result, then durable.
@@ -268,7 +274,12 @@ def _checkpoint(path: Path, mode: str) -> None:
 
 
 def _translated(error: sqlite3.Error, path: Path) -> Exception:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        damaged = DataLoss(f"{path} is damaged ({error}): see `reapi-server storage --help`")
+        damaged.__cause__ = error
+        return damaged
+    if code == sqlite3.SQLITE_FULL:
         translated: Exception = ResourceExhausted(f"no space left on the disk of {path}")
     elif isinstance(error, sqlite3.OperationalError):
         translated = Unavailable(f"cannot use {path}: {error}")

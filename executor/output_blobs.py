@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from reapi.clients.concurrency import map_bounded
+from reapi.clients.retry import Retries
 from reapi.core.digest import Digest, DigestFunction, digest_of
-from reapi.core.errors import Internal, InvalidArgument
+from reapi.core.errors import Internal, InvalidArgument, Unavailable
 from reapi.core.interfaces import BlobStore
 
 OpenFile = Callable[[], int]
@@ -21,6 +22,7 @@ _CHUNK_BYTES = 1 << 20
 _BATCH_BYTES = 3_500_000
 _OVERHEAD_BYTES = 200
 _UPLOADS_AT_ONCE = 4
+_PATIENCE_SECONDS = 30.0
 
 
 class OutputBlobs:
@@ -95,11 +97,16 @@ class OutputBlobs:
         return blobs
 
     async def _write_file(self, store: BlobStore, digest: Digest) -> None:
-        fd = self._files[digest]()
-        try:
-            await store.write(digest, _chunks(fd))
-        finally:
-            os.close(fd)
+        """A store that lost its storage half-way has to be given the file from its beginning."""
+        retries = Retries(_PATIENCE_SECONDS)
+        while True:
+            fd = self._files[digest]()
+            try:
+                return await store.write(digest, _chunks(fd))
+            except Unavailable as error:
+                await retries.wait(error)
+            finally:
+                os.close(fd)
 
 
 async def _write_many(store: BlobStore, blobs: dict[Digest, bytes]) -> None:

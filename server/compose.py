@@ -18,7 +18,8 @@ from reapi.cas.factory import open_storage
 from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.clients.blobs import RemoteBlobStore
-from reapi.clients.channel import Channel
+from reapi.clients.channel import LOST_SECONDS, Channel
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.database import Database
 from reapi.core.digest import function_named
 from reapi.core.health import HealthService
@@ -179,7 +180,9 @@ async def _executor_blobs(
         # The executor has a cache of input files, and no use for a second one of their blobs.
         uncached = dataclasses.replace(storage_config(config), cache_max_size_bytes=0)
         storage = await stack.enter_async_context(open_storage(uncached, registry))
-        return storage.blobs.for_instance
+        return lambda instance_name: PatientBlobStore(
+            storage.blobs.for_instance(instance_name), patience_seconds=LOST_SECONDS
+        )
     to_frontend = to_scheduler
     frontend = config.executor.frontend_endpoint
     if frontend is not None and frontend != scheduler:

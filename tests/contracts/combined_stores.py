@@ -13,6 +13,7 @@ from reapi.cas.stores.tiered import TieredStore
 from reapi.cas.stores.write_back import WriteBackStore
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.interfaces import BlobStore
 from tests.fakes.local_storage import local_storage, serving
 from tests.fakes.memory_store import MemoryBlobStore
@@ -84,10 +85,17 @@ async def _write_back(path: Path) -> AsyncIterator[BlobStore]:
         yield store
 
 
+@asynccontextmanager
+async def _patient(path: Path) -> AsyncIterator[BlobStore]:
+    async with local_storage(path) as local:
+        yield PatientBlobStore(local.blobs, patience_seconds=60)
+
+
 COMBINED: dict[str, Callable[[Path], AbstractAsyncContextManager[BlobStore]]] = {
     "memory over local": _memory_over_local,
     "local over remote": _local_over_remote,
     "write-back": _write_back,
     "sharded": _sharded,
     "mirrored": _mirrored,
+    "patient": _patient,
 }

@@ -20,10 +20,13 @@ from reapi.cas.objects.s3_config import S3Config
 from reapi.cas.objects.s3_credentials import find_credentials
 from reapi.cas.objects.s3_janitor import S3Janitor
 from reapi.cas.objects.s3_metrics import S3Metrics
+from reapi.clients.channel import Channel
 from reapi.core.postgresql.dsn import Dsn
+from reapi.server.config import ServerConfig
 from tests.fakes.raw_client import RawClient, raw_client
 from tests.integration.production import Production
 from tests.integration.production_load import Load
+from tests.integration.system import Gate, System, sh
 from tests.minio import S3Server, minio_client, new_bucket
 from tests.postgresql import PostgresqlServer
 from tests.server_process import ServerProcess
@@ -213,3 +216,30 @@ async def _kill_beneath_two_frontends(killing: Killing, production: Production, 
     assert _codes(killing) <= {code_pb2.UNAVAILABLE}
     untold = [refused for refused in killing.load.refusals if not refused.retry_delay_is_told]
     assert untold == []
+
+
+@pytest.mark.timeout(180)
+async def test_outputs_of_an_executor_on_the_storage_itself_outlast_an_outage_of_the_database(
+    open_path: Path,
+    gate: Gate,
+    postgresql_server: PostgresqlServer,
+    postgresql_dsn: Dsn,
+    s3_server: S3Server,
+) -> None:
+    production = Production(open_path, postgresql_dsn, new_bucket(s3_server, open_path))
+    async with AsyncExitStack() as stack:
+        scheduler = stack.enter_context(production.scheduler()).grpc
+        frontend = stack.enter_context(production.frontend("frontend", scheduler))
+        stack.enter_context(production.executor("direct", scheduler, storage="direct"))
+        channel = await stack.enter_async_context(Channel(frontend.grpc))
+        system = System(ServerConfig(), frontend.grpc, channel, open_path)
+        script = gate.script("echo small; head -c 5000000 /dev/zero > large")
+        action = await system.add(sh(script, output_paths=["large"]))
+        running = asyncio.create_task(system.run_action(action))
+        await gate.begun()
+        postgresql_server.kill()
+        gate.open()
+        await asyncio.to_thread(postgresql_server.start)
+        response = await running
+        assert await system.stdout(response) == "small\n"
+        assert await system.read(response.result.output_files[0].digest) == bytes(5_000_000)

@@ -9,7 +9,7 @@ import pytest
 
 from reapi.core import database
 from reapi.core.database import Database
-from reapi.core.errors import FailedPrecondition, Unavailable
+from reapi.core.errors import DataLoss, FailedPrecondition
 
 MIGRATIONS = ("CREATE TABLE item (id INTEGER PRIMARY KEY, data BLOB)",)
 
@@ -100,9 +100,27 @@ async def test_F11_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             pass
 
 
+async def test_reliability_D4_a_damaged_file_is_said_to_be_and_is_no_bug_of_ours(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.db"
+    async with Database(path, MIGRATIONS) as opened:
+        for number in range(200):
+            await opened.write(insert(number, bytes(1000)))
+    with path.open("r+b") as file:
+        for page in range(2, path.stat().st_size // 4096):
+            file.seek(4096 * page)
+            file.write(b"\xff" * 100)
+    async with Database(path, MIGRATIONS) as opened:
+        with pytest.raises(DataLoss, match=r"x\.db is damaged"):
+            opened.read("SELECT * FROM item ORDER BY id")
+        with pytest.raises(DataLoss, match=r"x\.db is damaged"):
+            await opened.write(lambda connection: connection.execute("DELETE FROM item").fetchall())
+
+
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises((Unavailable, sqlite3.DatabaseError)):
+    with pytest.raises(DataLoss, match="not a database"):
         async with Database(tmp_path / "x.db", MIGRATIONS):
             pass
 
