@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 export PYTHON ?= python3
 PROCESSES ?= auto
 PYTEST_FLAGS ?=
+ONLY ?=
+SCALE ?= 1000000
 
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
@@ -36,8 +38,8 @@ check: .venv/development ## Format, lint, types, layers, protos, pinned versions
 	.venv/bin/python protos/generate.py --check
 	.venv/bin/python scripts/check_constraints.py
 
-bench: .venv/development ## Measure the service and print a table and JSON
-	@.venv/bin/python -m bench
+bench: .venv/development ## Measure the service; ONLY=NAME for some rows, SCALE=ROWS of the large index
+	@.venv/bin/python -m bench "$(ONLY)" --scale $(SCALE)
 
 protos: .venv/development ## Generate protos/gen from the .proto files
 	@.venv/bin/python protos/generate.py

@@ -1,13 +1,13 @@
-"""`make bench`: starts the server on one core, loads it from the other, prints a table and JSON.
+"""`make bench`: starts the server on one core, loads it from the other, prints tables and JSON.
 
 Figures from one run compare with each other and with the limits of that run; machines differ.
 """
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import uvloop
 
 from reapi.core.digest import digest_of
 
+from .comparison import table
 from .limits import measure_limits
 from .load import measure, measure_burst
 from .scenarios import SCENARIOS, Scenario, no_op_actions
-from .servers import RunningServer, running_server
+from .servers import ALL_CORES, RunningServer, pin, running_server
+from .storage import measure_storage
 from .wire import FreshBlob, Wire
 
 LARGE_BLOB_BYTES = 2 << 30
@@ -27,33 +29,46 @@ LARGE_BLOB_BYTES = 2 << 30
 def main() -> None:
     """Parses the command line and runs what it asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("only", nargs="?", default="", help="run the scenarios whose name has this")
+    parser.add_argument("only", nargs="?", default="", help="run the rows whose name has this")
     parser.add_argument("--seconds", type=float, default=4, help="measured per scenario")
+    parser.add_argument("--scale", type=int, default=1_000_000, help="rows of the large index")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     arguments = parser.parse_args()
     chosen = [each for each in SCENARIOS if arguments.only.lower() in each.name.lower()]
-    cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = cores[0], cores[-1]
+    report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="reapi-bench-") as folder:
-        limits = measure_limits(server_core, Path(folder))
-        with running_server(Path(folder), server_core) as server:
-            os.sched_setaffinity(0, {load_core})
-            uvloop.run(_wait_for_executor(server.target))
-            memory_before = server.resident_mib()
-            print(f"server on core {server_core}, load on core {load_core}")
-            growth = {} if arguments.only else uvloop.run(_run_large_blob(server))
-            rows = uvloop.run(_run_all(server, chosen, arguments.seconds, limits))
-            memory_after = server.resident_mib()
-    report = {
+        if chosen:
+            report = _measure_calls(Path(folder), chosen, arguments)
+            print("\n".join(_closing_lines(report)))
+        rows = measure_storage(Path(folder), arguments.only, arguments.scale)
+    if rows:
+        print("\n" + "\n".join(table(rows)))
+    report["storage"] = [asdict(row) for row in rows]
+    print(json.dumps(report))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _measure_calls(
+    folder: Path, chosen: list[Scenario], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """The calls of `chosen` to a server as it is without settings."""
+    server_core, load_core = ALL_CORES[0], ALL_CORES[-1]
+    limits = measure_limits(server_core, folder)
+    with running_server(folder / "calls", [server_core]) as server:
+        pin([load_core])
+        uvloop.run(_wait_for_executor(server.target))
+        memory_before = server.resident_mib()
+        print(f"server on core {server_core}, load on core {load_core}")
+        growth = {} if arguments.only else uvloop.run(_run_large_blob(server))
+        rows = uvloop.run(_run_all(server, chosen, arguments.seconds, limits))
+        memory_after = server.resident_mib()
+    return {
         "large_blob_growth_mib": growth,
         "limits": limits,
         "rows": rows,
         "resident_mib": {"before": memory_before, "after": memory_after},
     }
-    print("\n".join(_closing_lines(report)))
-    print(json.dumps(report))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 async def _wait_for_executor(target: str) -> None:

@@ -39,7 +39,8 @@ async def _health_checks(wire: Wire) -> Operation:
     return check
 
 
-async def _result_hits(wire: Wire) -> Operation:
+async def result_hits(wire: Wire) -> Operation:
+    """1,000 results with two outputs each, asked for in turn."""
     outputs = await wire.upload([b"an output", b"another output"])
     result = re_pb2.ActionResult()
     for number, output in enumerate(outputs):
@@ -58,7 +59,9 @@ async def _result_hits(wire: Wire) -> Operation:
     return hit
 
 
-def _find_missing(count: int) -> Callable[[Wire], Awaitable[Operation]]:
+def find_missing(count: int) -> Callable[[Wire], Awaitable[Operation]]:
+    """The same digests again and again, half of them absent."""
+
     async def prepare(wire: Wire) -> Operation:
         present = await wire.upload(os.urandom(64) for _ in range((count + 1) // 2))
         absent = [digest_of(os.urandom(64)) for _ in range(count // 2)]
@@ -195,9 +198,9 @@ async def _many_inputs(wire: Wire) -> Operation:
 
 SCENARIOS = (
     Scenario("health check, the least call", _health_checks, 32),
-    Scenario("GetActionResult, hit", _result_hits, 32),
-    Scenario("FindMissing of 1", _find_missing(1), 32),
-    Scenario("FindMissing of 1,000", _find_missing(1000), 8),
+    Scenario("GetActionResult, hit", result_hits, 32),
+    Scenario("FindMissing of 1", find_missing(1), 32),
+    Scenario("FindMissing of 1,000", find_missing(1000), 8),
     Scenario(
         "BatchUpdate of 100 x 1 KiB",
         _batch_updates,

@@ -1,10 +1,10 @@
-"""Starts the real server, pinned to one core, and reads what its processes use."""
+"""Starts the real server, pinned to cores, and reads what its processes use."""
 
 import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,11 @@ class RunningServer:
 
     def peak_mib(self) -> float:
         """The most memory that the first process has had resident since `forget_peak`."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-        return int(peak) / 1024
+        return memory_mib(self.pid)["VmHWM"]
+
+    def unshared_mib(self) -> float:
+        """Memory of the first process that no file stands for."""
+        return memory_mib(self.pid)["RssAnon"]
 
     def cpu_seconds(self) -> float:
         """Of all processes and of their children that have ended."""
@@ -55,18 +57,39 @@ class RunningServer:
         return {_name(pid): int(_stat(pid)[21]) * _PAGE_BYTES / (1 << 20) for pid in self.pids()}
 
 
+ALL_CORES = tuple(sorted(os.sched_getaffinity(0)))
+"""Those that the benchmarks may use."""
+
+FRONTEND = ("frontend", "scheduler")
+"""The roles of a server that runs no actions: nothing of an executor is in its figures."""
+
+
 @contextlib.contextmanager
-def running_server(data_dir: Path, core: int) -> Iterator[RunningServer]:
-    """An all-in-one server on free ports inside the context."""
+def running_server(
+    data_dir: Path,
+    cores: Sequence[int],
+    *,
+    roles: Sequence[str] = (),
+    settings: Mapping[str, str | Path] | None = None,
+) -> Iterator[RunningServer]:
+    """A server on free ports inside the context, with all roles unless some are named.
+
+    `settings` are keys without their prefix, as STORAGE__STATE__KIND.
+    """
+    data_dir.mkdir(exist_ok=True)
+    environment = {f"REAPI_{key}": str(value) for key, value in (settings or {}).items()}
     process = subprocess.Popen(
         [
-            *("taskset", "-c", str(core), sys.executable, "-m", "reapi.server", "serve"),
+            *("taskset", "-c", ",".join(map(str, cores))),
+            *(sys.executable, "-m", "reapi.server", "serve"),
             *("--data-dir", str(data_dir), "--listen", "127.0.0.1:0"),
             *("--http-listen", "127.0.0.1:0"),
+            *(f"--role={role}" for role in roles),
         ],
         stdout=subprocess.PIPE,
         stderr=(data_dir / "server.log").open("w"),
         text=True,
+        env=os.environ | environment,
     )
     try:
         assert process.stdout is not None
@@ -77,6 +100,21 @@ def running_server(data_dir: Path, core: int) -> Iterator[RunningServer]:
     finally:
         process.terminate()
         process.wait()
+
+
+def pin(cores: Sequence[int]) -> None:
+    """All threads of this process, and those that they start, run on `cores` from now on."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cores)
+
+
+def memory_mib(pid: int) -> dict[str, float]:
+    """The lines of /proc/PID/status that are sizes, such as RssAnon and RssFile."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {
+        line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.endswith(" kB")
+    }
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,14 +1,13 @@
 """Raw calls: requests are serialized before the clock starts and replies are only looked at."""
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable
-from typing import Self
+from typing import Any, Self
 
 import grpc.aio
 from google.longrunning.operations_pb2 import Operation
 
-from reapi.core.digest import Digest, digest_of
+from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.resource_name import read_name, write_name
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
@@ -18,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Wire:
-    """The calls that the benchmarks make, over one connection, as bytes."""
+    """The calls that the benchmarks make, over one connection of its own, as bytes."""
 
     def __init__(self, target: str) -> None:
         self._channel = grpc.aio.insecure_channel(
@@ -26,6 +25,7 @@ class Wire:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.use_local_subchannel_pool", 1),
             ],
         )
         cas = _REAPI + "ContentAddressableStorage/"
@@ -82,36 +82,58 @@ class Wire:
         if received < digest.size_bytes:
             raise SystemExit(f"read {received} of {digest.size_bytes} bytes")
 
-    async def write_stream(self, blob: "FreshBlob", number: int) -> None:
-        """Writes a blob that the server has never seen."""
+    async def read_half(self, digest: Digest) -> grpc.aio.UnaryStreamCall:
+        """Reads half of a blob; the call stays open and nobody reads on."""
+        request = bytestream_pb2.ReadRequest(resource_name=read_name("", digest))
+        call = self._read(request.SerializeToString())
+        received = 0
+        while received < digest.size_bytes // 2:
+            received += len(await call.read())
+        return call
+
+    async def write_stream(self, blob: "FreshBlob", number: int) -> Digest:
+        """Writes a blob that the server has never seen; its digest."""
         digest = blob.renew(number)
-
-        async def requests() -> AsyncIterator[bytes]:
-            name = write_name("", f"bench-{number}", digest)
-            for offset in range(0, digest.size_bytes, _CHUNK_BYTES):
-                chunk = blob.data[offset : offset + _CHUNK_BYTES]
-                yield bytestream_pb2.WriteRequest(
-                    resource_name=name if offset == 0 else "",
-                    write_offset=offset,
-                    data=bytes(chunk),
-                    finish_write=offset + len(chunk) == digest.size_bytes,
-                ).SerializeToString()
-
-        reply = bytestream_pb2.WriteResponse.FromString(await self._write(requests()))
+        requests = self._write_requests(blob, digest, number, digest.size_bytes)
+        reply = bytestream_pb2.WriteResponse.FromString(await self._write(requests))
         if reply.committed_size != digest.size_bytes:
             raise SystemExit(f"committed {reply.committed_size} of {digest.size_bytes} bytes")
+        return digest
+
+    async def write_half(self, blob: "FreshBlob", number: int) -> grpc.aio.StreamUnaryCall:
+        """Writes half of a blob; the call stays open and nothing more comes."""
+        digest = blob.renew(number)
+        call = self._write()
+        async for request in self._write_requests(blob, digest, number, digest.size_bytes // 2):
+            await call.write(request)
+        return call
+
+    async def _write_requests(
+        self, blob: "FreshBlob", digest: Digest, number: int, end: int
+    ) -> AsyncIterator[bytes]:
+        name = write_name("", f"bench-{number}", digest)
+        for offset in range(0, end, _CHUNK_BYTES):
+            chunk = blob.data[offset : offset + _CHUNK_BYTES]
+            yield bytestream_pb2.WriteRequest(
+                resource_name=name if offset == 0 else "",
+                write_offset=offset,
+                data=bytes(chunk),
+                finish_write=offset + len(chunk) == digest.size_bytes,
+            ).SerializeToString()
 
 
 class FreshBlob:
     """Any number of different large blobs at the price of hashing a few bytes each."""
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, function: DigestFunction = SHA256) -> None:
         self.data = bytearray(os.urandom(size_bytes))
-        self._head = hashlib.sha256(memoryview(self.data)[:-64])
+        self._function = function
+        self._head: Any = function.new()  # has `copy`, as all of hashlib and blake3 have
+        self._head.update(memoryview(self.data)[:-64])
 
     def renew(self, number: int) -> Digest:
         """Changes the last bytes; the digest of the blob as it is now."""
         self.data[-64:] = os.urandom(48) + number.to_bytes(16, "big")
         hasher = self._head.copy()
         hasher.update(self.data[-64:])
-        return Digest(hasher.hexdigest(), len(self.data))
+        return Digest(hasher.hexdigest(), len(self.data), self._function)

@@ -10,6 +10,7 @@ from obstore.store import S3Store
 
 from reapi.core.digest import Hasher
 
+from .hashed import hashed
 from .interface import CHUNK_BYTES, NoObject
 from .s3_errors import S3_ERRORS
 from .s3_requests import Requests
@@ -20,9 +21,6 @@ if TYPE_CHECKING:  # these exist for type checkers only
 _STREAM_BYTES = CHUNK_BYTES // 2
 """obstore's chunks are at least so large, and seldom larger than CHUNK_BYTES."""
 
-_INLINE_HASH_BYTES = 64 << 10
-"""Hashing so much takes less time than the way to a thread and back."""
-
 _RESUMPTIONS = 3
 """In a row, without a byte between them."""
 
@@ -30,8 +28,9 @@ _RESUMPTIONS = 3
 class S3Reader:
     """An ObjectReader of an answer that has begun.
 
-    While a chunk is hashed and used the next one is received; no more than that is asked for. An
-    answer that breaks off is continued by another request for the same version of the object.
+    While a chunk is used the next one is hashed and the one behind it received; no more than that
+    is asked for. An answer that breaks off is continued by another request for the same version of
+    the object.
     """
 
     def __init__(
@@ -64,8 +63,12 @@ class S3Reader:
         """See ObjectReader."""
         return self._stamp
 
-    async def chunks(self, hasher: Hasher | None) -> AsyncGenerator[bytes, None]:
+    def chunks(self, hasher: Hasher | None) -> AsyncGenerator[bytes, None]:
         """See ObjectReader."""
+        chunks = self._chunks()
+        return chunks if hasher is None else hashed(chunks, hasher, self._threads)
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         failures = 0
         stream = self._answer.stream(_STREAM_BYTES)
         coming = asyncio.ensure_future(stream.__anext__())
@@ -93,10 +96,7 @@ class S3Reader:
                 if not is_last:
                     coming = asyncio.ensure_future(stream.__anext__())
                 for start in range(0, len(received), CHUNK_BYTES):
-                    chunk = received[start : start + CHUNK_BYTES]
-                    if hasher is not None:
-                        await self._hash(chunk, hasher)
-                    yield chunk
+                    yield received[start : start + CHUNK_BYTES]
                 if is_last:
                     return
         finally:
@@ -109,13 +109,6 @@ class S3Reader:
         return await self._requests.run(
             "read an object", lambda: obstore.get_async(self._store, self._key, options=options)
         )
-
-    async def _hash(self, chunk: bytes, hasher: Hasher) -> None:
-        if len(chunk) <= _INLINE_HASH_BYTES:
-            hasher.update(chunk)
-        else:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, hasher.update, chunk)
 
 
 def _abandon(future: "asyncio.Future[bytes]") -> None:

@@ -41,6 +41,9 @@ _SETTINGS = {
     # All statements find their rows by index. A table that was filled a moment ago has no
     # statistics yet, and the planner would take it for a small one.
     "enable_seqscan": "off",
+    # The arrays of a statement are as long as those who ask at the same time make them. A plan for
+    # arrays of some rows joins long ones by comparing each with each.
+    "plan_cache_mode": "force_custom_plan",
     "jit": "off",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

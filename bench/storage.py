@@ -1,0 +1,51 @@
+"""The parts of the storage table, each with servers of its own."""
+
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from .bucket import measure_bucket, measure_open_streams
+from .comparison import Comparison
+from .embedded import measure_embedded
+from .eviction import measure_eviction
+from .frontends import measure_frontends
+from .postgresql import measure_postgresql
+from .scale import measure_scale
+from .servers import ALL_CORES, pin
+
+
+@dataclass(frozen=True)
+class _Part:
+    """`cores` are those of the load, and of what starts no server."""
+
+    name: str
+    measure: Callable[[Path], Awaitable[list[Comparison]]]
+    cores: Sequence[int] = ALL_CORES
+
+
+def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
+    """The rows of all parts whose name has `only`; `scale` is how many rows the large index has."""
+    parts = (
+        _Part("storage: embedded", measure_embedded, ALL_CORES[-1:]),
+        _Part("storage: bucket", measure_bucket),
+        _Part("storage: bucket, open streams", measure_open_streams),
+        _Part("storage: PostgreSQL", measure_postgresql),
+        _Part("storage: two frontends", measure_frontends),
+        _Part("storage: scale", partial(measure_scale, rows=scale)),
+        _Part("storage: eviction", measure_eviction),
+    )
+    rows = []
+    for number, part in enumerate(parts):
+        if only.lower() not in part.name.lower():
+            continue
+        print(part.name, flush=True)
+        pin(part.cores)
+        part_folder = folder / f"storage-{number}"
+        part_folder.mkdir()
+        rows += uvloop.run(part.measure(part_folder))
+        shutil.rmtree(part_folder)
+    return rows
