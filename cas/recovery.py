@@ -15,6 +15,9 @@ from .state.sqlite import SqliteState
 logger = logging.getLogger(__name__)
 
 _IDS_PER_STEP = 2000
+_MOST_ORPHANS = 100
+"""A crash leaves few; more look as if the index were lost, and then deleting would be wrong."""
+
 _CLOCK_SLACK_SECONDS = 0.05
 """File systems stamp files with a clock of their own that is a little behind."""
 
@@ -46,9 +49,18 @@ class Recovery:
 
     async def _sweep_objects(self) -> None:
         """Objects of this run are left alone: their rows may be on their way."""
-        orphans = find_orphans(self._state.index, self._objects, written_before=self._started)
-        async for infos in orphans:
-            await self._objects.delete([info.name for info in infos])
+        batches = find_orphans(self._state.index, self._objects, written_before=self._started)
+        orphans = []
+        async for infos in batches:
+            orphans += [info.name for info in infos]
+            if len(orphans) > _MOST_ORPHANS:
+                logger.error(
+                    "over %d objects have no row; if the index was lost, `reapi-server storage "
+                    "rebuild` makes it anew; `reapi-server storage gc` deletes them",
+                    _MOST_ORPHANS,
+                )
+                return
+        await self._objects.delete(orphans)
 
     async def _sweep_inline(self) -> None:
         orphans = await asyncio.to_thread(self._state.orphaned_inline_ids, self._first_inline_id)

@@ -192,6 +192,21 @@ class TestAfterCrash:
             blobs = {digest_of(LARGE): LARGE, digest_of(SMALL): SMALL}
             assert await storage.blobs.read_many(list(blobs)) == blobs
 
+    async def test_F11_what_a_lost_index_named_is_not_swept(self, tmp_path: Path) -> None:
+        async with local_storage(tmp_path / "before") as storage:
+            shutil.copytree(tmp_path / "before", tmp_path / "after")
+        strays = [
+            tmp_path / "after" / "blobs" / object_name(digest_of(b"%d" % number), new_suffix())
+            for number in range(150)
+        ]
+        for stray in strays:
+            stray.parent.mkdir(exist_ok=True)
+            stray.write_bytes(b"stray")
+            os.utime(stray, (1, 1))
+        async with local_storage(tmp_path / "after") as storage:
+            await recovered(storage)
+            assert all(stray.exists() for stray in strays)
+
     async def test_a_cancelled_upload_leaves_no_file(self, tmp_path: Path) -> None:
         started = asyncio.Event()
 
