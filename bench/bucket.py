@@ -34,7 +34,7 @@ async def measure_bucket(folder: Path) -> list[Comparison]:
     with _bucket_server(folder) as (server, config):
         if server is None or config is None:
             return []
-            alone = ObstoreAlone(_obstore(config), _LARGE_BYTES)
+        alone = ObstoreAlone(_obstore(config), _LARGE_BYTES)
         async with Wire(server.target) as wire:
             return [
                 *await _measure_large(wire, alone, in_flight=1),
@@ -68,7 +68,7 @@ def _bucket_server(
     build_minio()
     with S3Server(folder / "minio", is_minio=True) as minio:
         config = new_bucket(minio, folder)
-        settings = {
+        settings: dict[str, str | Path] = {
             "STORAGE__BLOBS__KIND": "s3",
             "STORAGE__BLOBS__BUCKET": config.bucket,
             "STORAGE__BLOBS__ENDPOINT": config.endpoint,
@@ -85,12 +85,10 @@ def _bucket_server(
 def _obstore(config: S3Config) -> S3Store:
     return S3Store(
         config.bucket,
-        config={
-            "aws_endpoint": config.url,
-            "region": config.region,
-            "access_key_id": S3Server.access_key,
-            "secret_access_key": S3Server.secret_key,
-        },
+        endpoint=config.url,
+        region=config.region,
+        access_key_id=S3Server.access_key,
+        secret_access_key=S3Server.secret_key,
         client_options={"allow_http": True},
     )
 
@@ -104,7 +102,7 @@ async def _measure_large(wire: Wire, alone: ObstoreAlone, *, in_flight: int) -> 
     taken = await in_turns(
         {
             "put": streams(alone.put_large()),
-            "put in parts": streams(alone.put_large(chunk_size=PART_BYTES)),
+            "put in parts": streams(alone.put_large(PART_BYTES)),
             "write": streams(write),
             "get": streams(alone.get_large),
             "read": streams(read),

@@ -109,14 +109,14 @@ def rate_of(count: int, operation: Operation, in_flight: int, units: float = 1) 
 
 def table(rows: Sequence[Comparison]) -> Iterator[str]:
     """The lines of the table."""
-    header = f"{'storage':58}{'':>20}{'ratio':>8}{'aim':>10}"
+    header = f"{'storage':68}{'':>20}{'ratio':>8}{'aim':>12}"
     yield f"{header}        limit of this run"
     for row in rows:
         ratio = f"{row.ratio:.2f}" if row.limit else ""
         limit = f"{row.limit:,.{_places(row.limit)}f} {row.unit}, {row.limit_name}"
         yield (
-            f"{row.name:58}{row.figure:>11,.{_places(row.figure)}f} {row.unit:8}{ratio:>8}"
-            f"{_aim(row):>10} {_VERDICTS[row.is_met]:6} {limit if row.limit else ''}"
+            f"{row.name:68}{row.figure:>11,.{_places(row.figure)}f} {row.unit:8}{ratio:>8}"
+            f"{_aim(row):>12} {_VERDICTS[row.is_met]:6} {limit if row.limit else ''}"
         ).rstrip()
 
 

@@ -91,6 +91,6 @@ def _rows(name: str, one: list[_Run], two: list[_Run]) -> list[Comparison]:
     return [
         row("", "/s", lambda run: run.rate, aim=1.7),
         row(", per CPU second of the server", "/s", lambda run: run.per_cpu_second),
-        row(", cores busy with the server", "", lambda run: run.server_cores),
-        row(", cores busy with the load", "", lambda run: run.load_cores),
+        row(", kept busy by the server", "cores", lambda run: run.server_cores),
+        row(", kept busy by the load", "cores", lambda run: run.load_cores),
     ]

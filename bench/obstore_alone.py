@@ -8,6 +8,9 @@ from obstore.store import S3Store
 from .load import Operation
 
 PART_BYTES = 8 << 20
+OBSTORE_PART_BYTES = 5 << 20
+"""What obstore takes unless it is told."""
+
 _SMALL = bytes(1024)
 
 
@@ -18,12 +21,12 @@ class ObstoreAlone:
         self._store = store
         self._large = os.urandom(large_bytes)
 
-    def put_large(self, **settings: int) -> Operation:
-        """With obstore's own settings, where none are given."""
+    def put_large(self, part_bytes: int = OBSTORE_PART_BYTES) -> Operation:
+        """In parts, many of them at once."""
 
         async def put(number: int) -> None:
             key = f"obstore/large-{number % 8}"
-            await obstore.put_async(self._store, key, self._large, **settings)
+            await obstore.put_async(self._store, key, self._large, chunk_size=part_bytes)
 
         return put
 

@@ -46,7 +46,10 @@ async def measure_postgresql(folder: Path) -> list[Comparison]:
         dsn = await postgresql.create_database()
         dsn_file = folder / "dsn"
         dsn_file.write_text(dsn.url)
-        settings = {"STORAGE__STATE__KIND": "postgresql", "STORAGE__STATE__DSN_FILE": dsn_file}
+        settings: dict[str, str | Path] = {
+            "STORAGE__STATE__KIND": "postgresql",
+            "STORAGE__STATE__DSN_FILE": dsn_file,
+        }
         with running_server(
             folder / "data", ALL_CORES, roles=FRONTEND, settings=settings
         ) as server:

@@ -1,10 +1,11 @@
 """The parts of the storage table, each with servers of its own."""
 
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -23,7 +24,7 @@ class _Part:
     """`cores` are those of the load, and of what starts no server."""
 
     name: str
-    measure: Callable[[Path], Awaitable[list[Comparison]]]
+    measure: Callable[[Path], Coroutine[Any, Any, list[Comparison]]]
     cores: Sequence[int] = ALL_CORES
 
 
@@ -38,7 +39,7 @@ def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
         _Part("storage: scale", partial(measure_scale, rows=scale)),
         _Part("storage: eviction", measure_eviction),
     )
-    rows = []
+    rows: list[Comparison] = []
     for number, part in enumerate(parts):
         if only.lower() not in part.name.lower():
             continue
