@@ -3,7 +3,9 @@
 from typing import Protocol
 
 FILTER_BYTES = 1 << 25
-"""One bit for each prefix of 28 bits."""
+"""A bit for each number of 28 bits, which is seven hexadecimal digits."""
+
+_LOW_28_BITS = (1 << 28) - 1
 
 
 class AbsenceFilter(Protocol):
@@ -29,9 +31,9 @@ class NoFilter:
 
 
 class HashFilter:
-    """One bit per prefix of a hash; a clear one says that no stored hash begins like that.
+    """Two bits per hash, for its first 28 bits and the next 28; if one is clear, it is not stored.
 
-    Hashes are uniform, so with ten million blobs 96 of 100 absent ones are known to be absent
+    Hashes are uniform, so with ten million blobs 99 of 100 absent ones are known to be absent
     without a query. Until `is_complete`, once every stored hash was added, a clear bit means
     nothing.
     """
@@ -60,8 +62,10 @@ class HashFilter:
         bits = self._bits
         from_bytes = int.from_bytes
         for key in keys:
-            prefix = from_bytes(key[1:5], "big") >> 4
-            bits[prefix >> 3] |= 1 << (prefix & 7)
+            first = from_bytes(key[1:5], "big") >> 4
+            bits[first >> 3] |= 1 << (first & 7)
+            second = from_bytes(key[4:8], "big") & _LOW_28_BITS
+            bits[second >> 3] |= 1 << (second & 7)
 
     def possible_keys(self, keys: list[bytes]) -> list[bytes]:
         """See AbsenceFilter."""
@@ -71,9 +75,11 @@ class HashFilter:
         from_bytes = int.from_bytes
         found = []
         for key in keys:
-            prefix = from_bytes(key[1:5], "big") >> 4
-            if bits[prefix >> 3] >> (prefix & 7) & 1:
-                found.append(key)
+            first = from_bytes(key[1:5], "big") >> 4
+            if bits[first >> 3] >> (first & 7) & 1:
+                second = from_bytes(key[4:8], "big") & _LOW_28_BITS
+                if bits[second >> 3] >> (second & 7) & 1:
+                    found.append(key)
         return found
 
     def possible_texts(self, texts: list[bytes], hash_start: int) -> list[bytes]:
@@ -81,10 +87,12 @@ class HashFilter:
         if not self.is_complete:
             return texts
         bits = self._bits
-        end = hash_start + 7
+        middle, end = hash_start + 7, hash_start + 14
         found = []
         for text in texts:
-            prefix = int(text[hash_start:end], 16)
-            if bits[prefix >> 3] >> (prefix & 7) & 1:
-                found.append(text)
+            first = int(text[hash_start:middle], 16)
+            if bits[first >> 3] >> (first & 7) & 1:
+                second = int(text[middle:end], 16)
+                if bits[second >> 3] >> (second & 7) & 1:
+                    found.append(text)
         return found

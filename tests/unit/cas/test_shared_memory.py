@@ -65,3 +65,21 @@ def test_room_reserved_by_a_killed_process_is_free_when_it_comes_back(
     assert members[0].reserved_bytes == 12
     with SharedMemory(tmp_path / "m", 1, 2) as again:
         assert again.reserved_bytes == members[0].reserved_bytes == 5
+
+
+def test_the_filter_tells_hashes_apart_that_begin_alike(members: list[SharedMemory]) -> None:
+    hash_filter = members[0].filter
+    hash_filter.complete()
+    stored = digest_of(b"stored").key
+    alike = stored[:5] + bytes(byte ^ 0xFF for byte in stored[5:])
+    hash_filter.add_keys([stored])
+    assert hash_filter.possible_keys([stored, alike]) == [stored]
+
+
+def test_the_filter_says_of_a_text_what_it_says_of_the_key(members: list[SharedMemory]) -> None:
+    hash_filter = members[0].filter
+    hash_filter.complete()
+    keys = [digest_of(bytes([number])).key for number in range(200)]
+    hash_filter.add_keys(keys[::2])
+    texts = [b"--" + key[1:].hex().encode() for key in keys]
+    assert hash_filter.possible_texts(texts, 2) == texts[::2]
