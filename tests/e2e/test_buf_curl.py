@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from reapi.core.digest import DIGEST_FUNCTIONS
 from tests.server_process import ServerProcess
 
 CODE_NOT_FOUND = 5
@@ -51,7 +52,8 @@ def test_capabilities_are_read_by_reflection(buf: Path, server: ServerProcess) -
     method = "build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
     capabilities = call(buf, server, method, {})
     assert capabilities["lowApiVersion"] == {"major": 2}
-    assert capabilities["cacheCapabilities"]["digestFunctions"] == ["SHA256"]
+    functions = capabilities["cacheCapabilities"]["digestFunctions"]
+    assert functions == [function.name for function in DIGEST_FUNCTIONS]
     assert capabilities["executionCapabilities"]["execEnabled"] is True
 
 
