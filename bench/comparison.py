@@ -75,7 +75,6 @@ async def in_turns(figures: dict[str, Figure], rounds: int = ROUNDS) -> dict[str
     for _ in range(rounds):
         for name, figure in figures.items():
             taken[name].append(await figure())
-            await asyncio.sleep(0)
     return taken
 
 
