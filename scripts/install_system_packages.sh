@@ -10,6 +10,7 @@ declare -A package_of=(
   [git]=git
   [npm]=npm
   [postgresql]=postgresql
+  [strace]=strace
   [venv]=python3-venv
 )
 
