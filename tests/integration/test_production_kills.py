@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
+from minio import Minio
+from minio.datatypes import Upload
+from minio.error import S3Error
 from prometheus_client import CollectorRegistry
 
 from reapi.cas.objects.s3_config import S3Config
@@ -97,8 +100,24 @@ class Killing:
 
 
 def _uploads(server: S3Server, config: S3Config) -> list[str]:
-    page = minio_client(server)._list_multipart_uploads(config.bucket)
-    return [upload.object_name for upload in page.uploads]
+    """Those that hold parts.
+
+    MinIO lists from memory, and goes on listing an upload whose end it carried out for a client
+    that had gone meanwhile.
+    """
+    client = minio_client(server)
+    page = client._list_multipart_uploads(config.bucket)
+    return [upload.object_name for upload in page.uploads if _has_parts(client, config, upload)]
+
+
+def _has_parts(client: Minio, config: S3Config, upload: Upload) -> bool:
+    try:
+        client._list_parts(config.bucket, upload.object_name, upload.upload_id or "")
+    except S3Error as error:
+        if error.code == "NoSuchUpload":
+            return False
+        raise
+    return True
 
 
 async def _sweep_two_hours_on(config: S3Config) -> None:
