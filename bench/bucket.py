@@ -1,4 +1,5 @@
-"""A bucket through us beside obstore alone with the same bucket, and memory of open streams.
+"""A bucket through us beside obstore alone with the same bucket, without and with a cache on the
+local disk, and memory of open streams.
 
 The S3 server, ours and the load share all cores.
 """
@@ -6,6 +7,7 @@ The S3 server, ours and the load share all cores.
 import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from grpc.aio import Call
@@ -25,6 +27,7 @@ from .wire import FreshBlob, Wire
 _LARGE_BYTES = 64 << 20
 _MIB = _LARGE_BYTES >> 20
 _LARGE_COUNT = 8
+_CACHE_BYTES = 4 << 30
 _SMALL_IN_FLIGHT = 32
 _OPEN_STREAMS = 64
 
@@ -43,6 +46,21 @@ async def measure_bucket(folder: Path) -> list[Comparison]:
             ]
 
 
+async def measure_cached_bucket(folder: Path) -> list[Comparison]:
+    """Large blobs through a server that has a cache on its disk in front of the bucket."""
+    with _bucket_server(folder, cache_max_size_bytes=_CACHE_BYTES) as (server, config):
+        if server is None or config is None:
+            return []
+        alone = ObstoreAlone(_obstore(config), _LARGE_BYTES)
+        await alone.put_large()(0)
+        await alone.put_large()(1)
+        async with Wire(server.target) as wire:
+            return [
+                *await _measure_cached(wire, alone, in_flight=1),
+                *await _measure_cached(wire, alone, in_flight=4),
+            ]
+
+
 async def measure_open_streams(folder: Path) -> list[Comparison]:
     """How much more memory a server has for each stream that stays open."""
     with _bucket_server(folder) as (server, _):
@@ -58,7 +76,7 @@ async def measure_open_streams(folder: Path) -> list[Comparison]:
 
 @contextmanager
 def _bucket_server(
-    folder: Path,
+    folder: Path, *, cache_max_size_bytes: int = 0
 ) -> Iterator[tuple[RunningServer, S3Config] | tuple[None, None]]:
     if not has_minio():
         print("  left out: there is no MinIO, and no Go to build it with")
@@ -68,6 +86,7 @@ def _bucket_server(
     with S3Server(folder / "minio", is_minio=True) as minio:
         config = new_bucket(minio, folder)
         settings: dict[str, str | Path] = {
+            "STORAGE__CACHE_MAX_SIZE_BYTES": str(cache_max_size_bytes),
             "STORAGE__BLOBS__KIND": "s3",
             "STORAGE__BLOBS__BUCKET": config.bucket,
             "STORAGE__BLOBS__ENDPOINT": config.endpoint,
@@ -95,9 +114,7 @@ def _obstore(config: S3Config) -> S3Store:
 async def _measure_large(wire: Wire, alone: ObstoreAlone, *, in_flight: int) -> list[Comparison]:
     write, read = await _stream_operations(wire, in_flight)
 
-    def streams(operation: Operation) -> Figure:
-        return rate_of(_LARGE_COUNT, operation, in_flight, _MIB)
-
+    streams = partial(_streams, in_flight=in_flight)
     taken = await in_turns(
         {
             "put": streams(alone.put_large()),
@@ -109,7 +126,8 @@ async def _measure_large(wire: Wire, alone: ObstoreAlone, *, in_flight: int) -> 
         }
     )
     name = f"bucket: {{}} of 64 MiB, {in_flight} in flight"
-    write_name, read_name = name.format("write"), name.format("read")
+    write_name, read_name = name.format("write"), name.format("first read")
+    again_name = name.format("read, hashed before,")
     return [
         compare(write_name, "MiB/s", taken["write"], taken["put"], "obstore", aim=0.7),
         compare(
@@ -121,8 +139,32 @@ async def _measure_large(wire: Wire, alone: ObstoreAlone, *, in_flight: int) -> 
             aim=0.7,
         ),
         compare(read_name, "MiB/s", taken["read"], taken["get"], "obstore", aim=0.7),
-        compare(f"{read_name}, again", "MiB/s", taken["read again"], taken["get"], "obstore"),
+        compare(again_name, "MiB/s", taken["read again"], taken["get"], "obstore"),
     ]
+
+
+async def _measure_cached(wire: Wire, alone: ObstoreAlone, *, in_flight: int) -> list[Comparison]:
+    write, read = await _stream_operations(wire, in_flight)
+    streams = partial(_streams, in_flight=in_flight)
+    taken = await in_turns(
+        {
+            "write": streams(write),
+            "get": streams(alone.get_large),
+            "first": streams(read),
+            "again": streams(read),
+        }
+    )
+    name = f"cached bucket: {{}} of 64 MiB, {in_flight} in flight"
+    first_name = name.format("first read, from the bucket,")
+    again_name = name.format("repeated read, from the cache,")
+    return [
+        compare(first_name, "MiB/s", taken["first"], taken["get"], "obstore"),
+        compare(again_name, "MiB/s", taken["again"], taken["get"], "obstore", aim=0.7),
+    ]
+
+
+def _streams(operation: Operation, *, in_flight: int) -> Figure:
+    return rate_of(_LARGE_COUNT, operation, in_flight, _MIB)
 
 
 async def _stream_operations(wire: Wire, in_flight: int) -> tuple[Operation, Operation]:

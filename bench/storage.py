@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from .bucket import measure_bucket, measure_open_streams
+from .bucket import measure_bucket, measure_cached_bucket, measure_open_streams
 from .comparison import Comparison
 from .embedded import measure_embedded
 from .eviction import measure_eviction
@@ -33,6 +33,7 @@ def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
     parts = (
         _Part("storage: embedded", measure_embedded, ALL_CORES[-1:]),
         _Part("storage: bucket", measure_bucket),
+        _Part("storage: bucket, cache", measure_cached_bucket),
         _Part("storage: bucket, open streams", measure_open_streams),
         _Part("storage: PostgreSQL", measure_postgresql),
         _Part("storage: two frontends", measure_frontends),

@@ -7,6 +7,7 @@ from typing import Any, Self
 import grpc.aio
 from google.longrunning.operations_pb2 import Operation
 
+from reapi.clients.channel import FRAME_BYTES
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.resource_name import read_name, write_name
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -26,6 +27,7 @@ class Wire:
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.http2.max_frame_size", FRAME_BYTES),  # as our clients ask for
             ],
         )
         cas = _REAPI + "ContentAddressableStorage/"

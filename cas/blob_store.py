@@ -54,11 +54,22 @@ class IndexedBlobStore:
         self._inline_max_bytes = inline_max_bytes
         self._reader = VerifiedReader(objects)
         self._owner = ""
+        self._is_verified = False
 
     def for_instance(self, instance_name: str) -> Self:
         """The same store; what is written through it counts for that instance. Cheap."""
         store = copy.copy(self)
         store._owner = instance_name
+        return store
+
+    def for_verified(self) -> Self:
+        """The same store for a writer whose bytes are those of their digests, as he has verified:
+        it hashes no large ones again. Cheap.
+
+        He ends the chunks of a blob only when he knows that; until then he may cancel.
+        """
+        store = copy.copy(self)
+        store._is_verified = True
         return store
 
     async def find_missing(self, digests: Collection[Digest]) -> list[Digest]:
@@ -251,7 +262,8 @@ class IndexedBlobStore:
         try:
             with self._health.watch(OBJECTS):
                 writer = await self._objects.create(digest)
-            return IncomingBlob(digest, self._owner, WatchedWriter(writer, self._health))
+            watched = WatchedWriter(writer, self._health)
+            return IncomingBlob(digest, self._owner, watched, is_verified=self._is_verified)
         except BaseException:
             self._capacity.release(digest.size_bytes, self._owner)
             raise

@@ -42,6 +42,8 @@ _THREADS = 4
 _PROBE_SECONDS = 5.0
 _CACHE_MEMORY_BYTES = 1 << 20
 """Small blobs are in the memory of the storage behind the cache already."""
+_CACHE_FREE_DISK_SHARE = 0.1
+"""Uploads wait on the same disk for the bucket, and the state may be there."""
 
 
 @asynccontextmanager
@@ -234,12 +236,15 @@ async def _cached(
         pin_max_share=0,
         inline_max_bytes=config.inline_max_bytes,
         memory_bytes=_CACHE_MEMORY_BYTES,
+        free_disk_share=_CACHE_FREE_DISK_SHARE,
     )
     # Its own counters would look like those of the storage.
     cache = await stack.enter_async_context(
         open_storage(cache_config, CollectorRegistry(), member=member)
     )
-    return await stack.enter_async_context(TieredStore(cache.blobs, blobs, TierMetrics(registry)))
+    # Only what the storage has verified is copied: hashing it again is most of the work.
+    copies = cache.blobs.for_verified()
+    return await stack.enter_async_context(TieredStore(copies, blobs, TierMetrics(registry)))
 
 
 @asynccontextmanager

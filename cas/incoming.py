@@ -4,9 +4,10 @@ import asyncio
 from asyncio import Future
 from collections.abc import Hashable
 
-from reapi.core.digest import Digest
+from reapi.core.digest import Digest, Hasher
 from reapi.core.errors import InvalidArgument
 
+from .objects.hashed import Unhashed
 from .objects.interface import ObjectWriter
 
 _HOP_BYTES = 256 << 10
@@ -23,16 +24,25 @@ class IncomingBlob:
 
     Chunks are taken before the earlier ones are written: a caller receives the next while others
     hash and write. A cancelled call loses no byte that was taken. `owner` is the instance that the
-    bytes count for. `commit` is set by whoever makes the blob visible, and waited for by `discard`.
+    bytes count for; with `is_verified` somebody else has hashed them. `commit` is set by whoever
+    makes the blob visible, and waited for by `discard`.
     """
 
-    def __init__(self, digest: Digest, owner: str, writer: ObjectWriter | None) -> None:
+    def __init__(
+        self,
+        digest: Digest,
+        owner: str,
+        writer: ObjectWriter | None,
+        *,
+        is_verified: bool = False,
+    ) -> None:
         self.digest = digest
         self.owner = owner
         self.writer = writer
         self.received_bytes = 0
         self.commit: Future[None] | None = None
-        self._hasher = digest.function.new()
+        self._is_verified = is_verified
+        self._hasher: Hasher = Unhashed() if is_verified else digest.function.new()
         self._chunks: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._work: Future[None] | None = None
@@ -63,7 +73,7 @@ class IncomingBlob:
             await self._start_work()
             await self._end_work()
             data = None
-        if self._hasher.hexdigest() != self.digest.hash:
+        if not self._is_verified and self._hasher.hexdigest() != self.digest.hash:
             raise wrong_bytes(self.digest)
         return data
 

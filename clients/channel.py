@@ -27,6 +27,9 @@ from .methods import ClientMethod, Reply, Request
 from .retry import Retries
 
 LARGEST_MESSAGE_BYTES = 64 << 20
+FRAME_BYTES = 64 << 10
+"""Of the frames of a large reply: many of 16 KiB, which is gRPC's own choice, take more processor
+time to receive; much larger ones would hold up the other calls of a slow connection."""
 CALL_SECONDS = 60.0
 """What a unary call may take unless its caller says otherwise, retries included."""
 
@@ -351,6 +354,7 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.min_reconnect_backoff_ms", round(_CONNECT_SECONDS * 1000)),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.http2.max_frame_size", FRAME_BYTES),
     # A peer that vanished without a word is noticed even while a stream is quiet.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

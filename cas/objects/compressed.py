@@ -13,6 +13,7 @@ from reapi.core.compression import AT_REST, ZstdCompressor, longest_frame_bytes
 from reapi.core.digest import Digest, Hasher
 
 from .compressed_reader import FrameReader, PlainReader
+from .hashed import Unhashed
 from .interface import ObjectInfo, ObjectReader, ObjectStore, ObjectWriter
 from .names import parse_object_name
 
@@ -85,19 +86,6 @@ def _plain_size(name: str) -> int | None:
     return None if parsed is None else parsed[0].size_bytes
 
 
-class _Unhashed:
-    """The hasher of bytes that are not those of the blob."""
-
-    def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        pass
-
-    def digest(self) -> bytes:
-        return b""
-
-    def hexdigest(self) -> str:
-        return ""
-
-
 class _Writer:
     """Keeps the sample in memory, then begins an object of the form that suits it."""
 
@@ -155,7 +143,7 @@ class _Writer:
         frame = await self._run(work)
         if len(frame) > _WORTH_RATIO * self._sample_bytes:
             self._inner = await self._store.create(self._digest)
-            await self._inner.write(sample, _Unhashed())
+            await self._inner.write(sample, Unhashed())
         else:
             self._inner = await self._store.create(self._digest, ENDING)
             self._compressor = compressor
@@ -167,7 +155,7 @@ class _Writer:
     async def _write_frame(self, part: bytes) -> None:
         assert self._inner is not None
         if part:
-            await self._inner.write([part], _Unhashed())
+            await self._inner.write([part], Unhashed())
 
 
 def _hashed(chunks: Sequence[bytes | memoryview], hasher: Hasher) -> Sequence[bytes | memoryview]:

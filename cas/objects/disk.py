@@ -34,14 +34,21 @@ class DiskObjects:
     """The files of one data directory. Bytes are moved by `threads`.
 
     With `survives_power_loss` an object is synced before it is published, and its name after that.
+    `free_disk_share` of the disk does not count as free.
     """
 
     def __init__(
-        self, data_dir: Path, threads: Executor, *, survives_power_loss: bool = False
+        self,
+        data_dir: Path,
+        threads: Executor,
+        *,
+        survives_power_loss: bool = False,
+        free_disk_share: float = 0.0,
     ) -> None:
         self._blobs = data_dir / "blobs"
         self._quarantine = data_dir / "quarantine"
         self._threads = threads
+        self._free_disk_share = free_disk_share
         self._volume = Volume(data_dir / "incoming", survives_power_loss)
         for directory in (self._blobs, self._volume.incoming, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)
@@ -115,7 +122,9 @@ class DiskObjects:
         status = os.statvfs(self._volume.incoming)
         if status.f_files and not status.f_favail:
             return 0
-        margin = min(_LARGEST_MARGIN_BYTES, status.f_blocks * status.f_frsize // _MARGIN_SHARE)
+        disk_bytes = status.f_blocks * status.f_frsize
+        margin = min(_LARGEST_MARGIN_BYTES, disk_bytes // _MARGIN_SHARE)
+        margin = max(margin, int(disk_bytes * self._free_disk_share))
         return max(0, status.f_bavail * status.f_frsize - margin)
 
     def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":

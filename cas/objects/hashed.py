@@ -1,4 +1,4 @@
-"""Hashes what is read while earlier bytes are being used."""
+"""Hashes what is read while earlier bytes are being used; or nothing, where that is not wanted."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -35,3 +35,16 @@ async def hashed(
             ready = chunk
     if ready is not None:
         yield ready
+
+
+class Unhashed:
+    """The hasher of bytes that were hashed already, or are not those of the blob."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        pass
+
+    def digest(self) -> bytes:
+        return b""
+
+    def hexdigest(self) -> str:
+        return ""

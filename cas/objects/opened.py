@@ -29,7 +29,12 @@ async def open_objects(
 ) -> AsyncIterator[OpenObjects]:
     """Raises FailedPrecondition when there are no credentials for the bucket."""
     if config.s3 is None:
-        disk = DiskObjects(data_dir, threads, survives_power_loss=config.survives_power_loss)
+        disk = DiskObjects(
+            data_dir,
+            threads,
+            survives_power_loss=config.survives_power_loss,
+            free_disk_share=config.free_disk_share,
+        )
         yield OpenObjects(
             CompressedObjects(disk, threads, compresses=config.compresses), disk.free_bytes
         )

@@ -228,3 +228,25 @@ class TestAfterCrash:
             with pytest.raises(InvalidArgument):
                 await storage.blobs.write(digest_of(LARGE), chunks(LARGE[::-1]))
             assert entries(tmp_path / "incoming") == entries(tmp_path / "blobs") == []
+
+
+class TestVerifiedBytes:
+    async def test_what_its_writer_has_verified_is_not_hashed_again(self, tmp_path: Path) -> None:
+        digest = digest_of(b"of something else")._replace(size_bytes=len(LARGE))
+        async with local_storage(tmp_path) as storage:
+            await storage.blobs.for_verified().write(digest, chunks(LARGE))
+            assert await storage.blobs.find_missing([digest]) == []
+
+    async def test_of_which_some_are_missing_are_refused(self, tmp_path: Path) -> None:
+        digest = digest_of(LARGE)
+        async with local_storage(tmp_path) as storage:
+            with pytest.raises(InvalidArgument):
+                await storage.blobs.for_verified().write(digest, chunks(LARGE[:-1]))
+            assert await storage.blobs.find_missing([digest]) == [digest]
+
+    async def test_all_others_are_hashed_as_before(self, tmp_path: Path) -> None:
+        digest = digest_of(b"of something else")._replace(size_bytes=len(LARGE))
+        async with local_storage(tmp_path) as storage:
+            storage.blobs.for_verified()
+            with pytest.raises(InvalidArgument):
+                await storage.blobs.write(digest, chunks(LARGE))
