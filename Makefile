@@ -13,7 +13,7 @@ PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
 TOOLS := bazel-2.1.0 buf-1.75.0
 
-.PHONY: help demo test check bench protos format clean
+.PHONY: help demo test soak check bench protos format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -22,10 +22,15 @@ demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, w
 	@scripts/install_system_packages.sh g++
 	@.venv/bin/python scripts/demo.py
 
-test: .venv/development ## Run every test, with real Bazel too; installs what they need
+test: .venv/development ## Run the tests, with real Bazel too; installs what they need
 	@scripts/install_system_packages.sh bazel g++ git npm postgresql strace
 	@scripts/install_tools.sh $(TOOLS) minio
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+
+soak: .venv/development ## Run the tests that take minutes each, which `make test` leaves out
+	@scripts/install_system_packages.sh postgresql
+	@scripts/install_tools.sh minio
+	@.venv/bin/pytest -m soak -rP -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 check: .venv/development ## Format, lint, types, layers, protos, pinned versions: what CI checks beside the tests
 	@scripts/install_system_packages.sh npm

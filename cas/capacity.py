@@ -55,6 +55,7 @@ class Capacity:
         index: BlobIndex,
         result_bytes: Callable[[], Awaitable[int]],
         free_bytes: Callable[[], int],
+        has_inodes: Callable[[], bool],
         evictor: Evictor,
         reservations: Reservations,
         metrics: StorageMetrics,
@@ -66,6 +67,7 @@ class Capacity:
         self._index = index
         self._result_bytes = result_bytes
         self._free_bytes = free_bytes
+        self._has_inodes = has_inodes
         self._evictor = evictor
         self._reservations = reservations
         self._metrics = metrics
@@ -100,6 +102,8 @@ class Capacity:
                 await self._make_room(owner)
             if used > self._max_size_bytes or self._disk_excess() > 0:
                 await self._make_room(None)
+            elif not self._has_inodes():
+                await self._make_inodes()
             elif used > self._high_bytes:
                 self._evict_in_background()
         except BaseException as error:
@@ -168,6 +172,15 @@ class Capacity:
             ),
         )
 
+    async def _make_inodes(self) -> None:
+        """Evicts once. If that does not help, the write goes on: one that needs an inode fails as
+        on a broken disk, and others do not need any.
+        """
+        async with self._index.evicting():
+            if not self._has_inodes():
+                slack = self._max_size_bytes - self._low_bytes
+                await self._evictor.evict(self._reservations.reserved_bytes + slack)
+
     def _why_full(self, owner: str | None) -> str:
         if owner is not None:
             return (
@@ -175,7 +188,7 @@ class Capacity:
                 "blobs that are promised to stay"
             )
         if self._disk_excess() > 0:
-            return "no space (or no inode) left on the disk of the store"
+            return "no space left on the disk of the store"
         return (
             "the store is full of blobs that are promised to stay: "
             "give it a larger max_size_bytes or a shorter retention_seconds"

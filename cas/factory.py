@@ -5,11 +5,12 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from reapi.core.errors import ResourceExhausted
 from reapi.core.interfaces import BlobStore
 
 from .action_cache import IndexedActionCache
@@ -71,6 +72,8 @@ async def open_storage(
             )
         capacity = _capacity(base, config, evictor)
         stack.push_async_callback(capacity.aclose)
+        health = _write_health(base, capacity)
+        stack.push_async_callback(health.aclose)
         quarantine = Quarantine(
             index=base.state.index,
             objects=base.opened.objects,
@@ -84,7 +87,7 @@ async def open_storage(
             presence=base.presence,
             capacity=capacity,
             quarantine=quarantine,
-            health=base.health,
+            health=health,
             inline_max_bytes=config.inline_max_bytes,
         )
         uploads = Uploads(
@@ -97,11 +100,11 @@ async def open_storage(
             parts=_parts(base, quarantine, evictor),
             blobs=blobs,
             reads=await _cached(config, blobs, registry, member, stack),
-            action_cache=_action_cache(base, config, blobs, capacity, now),
+            action_cache=_action_cache(base, config, blobs, capacity, health, now),
             uploads=uploads,
             chunk_records=ChunkRecords(base.state.results, base.presence),
             invocations=base.invocations,
-            health=base.health,
+            health=health,
             presence=base.presence,
             filter=base.state.filter,
             postgresql=base.state.postgresql,
@@ -119,7 +122,6 @@ class _Base:
     metrics: StorageMetrics
     memory: BlobMemory
     invocations: Invocations
-    health: WriteHealth
 
 
 async def _open_base(
@@ -143,9 +145,6 @@ async def _open_base(
         longest_seconds=config.pin_max_seconds,
     )
     stack.push_async_callback(invocations.aclose)
-    checks = {OBJECTS: opened.objects.check, STATE: state.index.check}
-    health = WriteHealth(checks, probe_seconds=_PROBE_SECONDS)
-    stack.push_async_callback(health.aclose)
     return _Base(
         state,
         opened,
@@ -153,7 +152,6 @@ async def _open_base(
         StorageMetrics(registry),
         BlobMemory(config.memory_bytes),
         invocations,
-        health,
     )
 
 
@@ -185,10 +183,23 @@ def _capacity(base: _Base, config: StorageConfig, evictor: Evictor) -> Capacity:
         index=base.state.index,
         result_bytes=base.state.results.total_bytes,
         free_bytes=base.opened.free_bytes,
+        has_inodes=base.opened.has_inodes,
         evictor=evictor,
         reservations=base.state.reservations,
         metrics=base.metrics,
     )
+
+
+def _write_health(base: _Base, capacity: Capacity) -> WriteHealth:
+    async def check_objects() -> None:
+        # Eviction makes inodes, and no write comes to a server that is not ready to begin one.
+        with suppress(ResourceExhausted):
+            async with capacity.reserved(1, None):
+                pass
+        await base.opened.objects.check()
+
+    checks = {OBJECTS: check_objects, STATE: base.state.index.check}
+    return WriteHealth(checks, probe_seconds=_PROBE_SECONDS)
 
 
 def _action_cache(
@@ -196,6 +207,7 @@ def _action_cache(
     config: StorageConfig,
     blobs: IndexedBlobStore,
     capacity: Capacity,
+    health: WriteHealth,
     now: Callable[[], int],
 ) -> IndexedActionCache:
     lifetimes = ResultLifetimes(
@@ -208,7 +220,7 @@ def _action_cache(
         presence=base.presence,
         capacity=capacity,
         lifetimes=lifetimes,
-        health=base.health,
+        health=health,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Se
 from contextlib import contextmanager
 
 from reapi.core.digest import Hasher
-from reapi.core.errors import ReapiError, Unavailable
+from reapi.core.errors import ReapiError, ResourceExhausted, Unavailable
 
 from .objects.interface import ObjectWriter
 
@@ -90,6 +90,8 @@ class WriteHealth:
     async def _probe_part(self, part: str) -> None:
         try:
             await self._checks[part]()
+        except ResourceExhausted:
+            pass  # a full store is well
         except ReapiError:
             return
         self.works(part)

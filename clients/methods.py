@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
 
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
@@ -46,6 +47,7 @@ _BYTESTREAM = bytestream_pb2.DESCRIPTOR
 _OPERATIONS = operations_pb2.DESCRIPTOR
 _ADMIN = admin_pb2.DESCRIPTOR
 _WORKER = worker_pb2.DESCRIPTOR
+_HEALTH = health_pb2.DESCRIPTOR
 
 GET_CAPABILITIES = _method(
     _REAPI,
@@ -128,4 +130,7 @@ LIST_WORKERS = _method(
     "WorkerService.ListWorkers",
     worker_pb2.ListWorkersRequest,
     worker_pb2.ListWorkersResponse,
+)
+WATCH_HEALTH = _method(
+    _HEALTH, "Health.Watch", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 )

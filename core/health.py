@@ -52,7 +52,9 @@ class HealthService:
     async def watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
-        """The state now and at every change, until the caller hangs up."""
+        """The state now and at every change, until the caller hangs up or the server stops: its
+        drain waits for calls, and need not wait for this one.
+        """
         last = None
         while True:
             changed = self._changed
@@ -60,6 +62,8 @@ class HealthService:
             if response != last:
                 last = response
                 yield response
+            if self._is_stopping:
+                return
             await changed.wait()
 
     def _tell(self) -> None:

@@ -18,7 +18,7 @@ from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import Connection, PostgresqlPool
 
 from .journal_changes import Changes
-from .journal_store import EventRow, FinishedRow, Journaled, SnapshotRow
+from .journal_store import EventRow, FinishedRow, Journaled, Listener, SnapshotRow
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class PostgresqlJournal:
         self._number = 0
         self._failing_since: float | None = None
         self._outage: ReapiError | None = None
+        self._listeners: list[Listener] = []
 
     async def __aenter__(self) -> Self:
         await migrate(self._pool, COMPONENT, MIGRATIONS)
@@ -113,6 +114,9 @@ class PostgresqlJournal:
     def check(self) -> None:
         if self._outage is not None:
             raise self._outage
+
+    def add_listener(self, listener: Listener) -> None:
+        self._listeners.append(listener)
 
     async def load(self) -> Journaled:
         assert self._session is not None, "load comes first"
@@ -198,12 +202,16 @@ class PostgresqlJournal:
                 self._commits = commits + self._commits
                 self._failed(error, started)
                 if isinstance(error, FailedPrecondition):
+                    self._tell(error)
                     return
                 # Nothing tells when the database is back.
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._is_wanted.set()
             else:
-                self._failing_since = self._outage = None
+                self._failing_since = None
+                if self._outage is not None:
+                    self._outage = None
+                    self._tell(None)
                 for commit in commits:
                     if not commit.done():
                         commit.set_result(None)
@@ -226,6 +234,8 @@ class PostgresqlJournal:
         session = await self._stack.enter_async_context(self._pool.session(settings))
         with translated():
             await self._become_the_only_one(session)
+        # A scheduler that is idle notices as well, and is the only one again as soon as can be.
+        session.add_termination_listener(lambda _: self._is_wanted.set())
         self._session = session
 
     async def _become_the_only_one(self, session: Connection) -> None:
@@ -264,11 +274,18 @@ class PostgresqlJournal:
             logger.error("cannot write the journal", exc_info=error)
         failing_seconds = asyncio.get_running_loop().time() - self._failing_since
         if isinstance(error, FailedPrecondition) or failing_seconds >= self._patience_seconds:
+            is_news = self._outage is None
             self._outage = Unavailable(
                 f"the scheduler's journal cannot be written: {error}", retry_after_seconds=5
             )
             self._outage.__cause__ = error
             self._fail(self._outage)
+            if is_news:
+                self._tell(self._outage)
+
+    def _tell(self, problem: ReapiError | None) -> None:
+        for listener in self._listeners:
+            listener(problem)
 
     def _fail(self, error: ReapiError) -> None:
         commits, self._commits = self._commits, []

@@ -5,7 +5,7 @@ import sqlite3
 
 from reapi.core.database import Database
 
-from .journal_store import EventRow, FinishedRow, Journaled, SnapshotRow
+from .journal_store import EventRow, FinishedRow, Journaled, Listener, SnapshotRow
 
 MIGRATIONS = (
     """
@@ -44,6 +44,9 @@ class SqliteJournal:
 
     def check(self) -> None:
         """A disk that was full a moment ago may have room again: only a commit can tell."""
+
+    def add_listener(self, listener: Listener) -> None:
+        """There is nothing to tell, as nothing is known before a commit."""
 
     async def load(self) -> Journaled:
         read = self._database.read

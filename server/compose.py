@@ -22,6 +22,7 @@ from reapi.clients.channel import LOST_SECONDS, Channel
 from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.database import Database
 from reapi.core.digest import function_named
+from reapi.core.errors import FailedPrecondition, ReapiError
 from reapi.core.health import HealthService
 from reapi.core.instances import Instance, Instances
 from reapi.core.interfaces import BlobStore
@@ -39,7 +40,7 @@ from reapi.scheduler.sqlite_journal import SqliteJournal
 from reapi.scheduler.worker_service import WorkerService
 
 from .config import ServerConfig
-from .forward import Forwarder
+from .forward import SERVICE_NAMES, Forwarder
 
 _DEFAULT_SCHEDULER = "127.0.0.1:8980"
 
@@ -63,6 +64,8 @@ class Api:
     health: HealthService
     why_not_ready: Callable[[], str | None]
     """In words for a person; None while new work is welcome."""
+    failure: "asyncio.Future[ReapiError]"
+    """Why this process must end, once that is so: another scheduler has taken its place."""
 
 
 async def compose(
@@ -79,8 +82,10 @@ async def compose(
     )
     forwarder = None
     scheduler_methods: list[Method] = []
+    journal = None
     if "scheduler" in roles:
-        scheduler_methods = await _scheduler_methods(config, storage, instances, stack)
+        journal = await _journal(config, storage, stack)
+        scheduler_methods = await _scheduler_methods(config, journal, storage, instances, stack)
     elif config.scheduler.endpoint is not None:
         channel = await stack.enter_async_context(
             Channel(config.scheduler.endpoint, tool_name="reapi-frontend", is_invocation=False)
@@ -96,6 +101,9 @@ async def compose(
     storage.health.add_listener(
         lambda problem: health.set_available(_STORAGE_SERVICES, problem is None)
     )
+    failure: asyncio.Future[ReapiError] = asyncio.get_running_loop().create_future()
+    if journal is not None:
+        journal.add_listener(partial(_report_journal, health, failure))
     if forwarder is not None:
         await stack.enter_async_context(forwarder.reporting(health))
     reflection = ReflectionService(sorted(service_names | {"grpc.health.v1.Health"}))
@@ -104,17 +112,27 @@ async def compose(
         scheduler_methods,
         health,
         lambda: storage.health.problem,
+        failure,
     )
+
+
+def _report_journal(
+    health: HealthService, failure: "asyncio.Future[ReapiError]", problem: ReapiError | None
+) -> None:
+    """What a scheduler cannot journal it refuses; whoever asks for blobs need not care (F9)."""
+    health.set_available(SERVICE_NAMES, problem is None)
+    if isinstance(problem, FailedPrecondition):
+        failure.set_result(problem)
 
 
 async def _scheduler_methods(
     config: ServerConfig,
+    journal: JournalStore,
     storage: Storage,
     instances: Instances,
     stack: AsyncExitStack,
 ) -> list[Method]:
     settings = _scheduler_config(config)
-    journal = await _journal(config, storage, stack)
     dispatcher = await stack.enter_async_context(
         Dispatcher(settings, journal, storage.reads, storage.action_cache)
     )

@@ -8,9 +8,11 @@ from contextlib import aclosing, asynccontextmanager
 from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2
 
 from reapi.clients.channel import Channel
-from reapi.core.errors import Relayed, Unavailable
+from reapi.clients.methods import WATCH_HEALTH
+from reapi.core.errors import ReapiError, Relayed, Unavailable, Unimplemented
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, StreamHandler, UnaryHandler, bind
@@ -56,7 +58,7 @@ class Forwarder:
 
     @asynccontextmanager
     async def reporting(self, health: HealthService) -> AsyncIterator[None]:
-        """Inside the context `health` says of the services whether the scheduler is there."""
+        """Inside the context `health` says of the services whether the scheduler serves them."""
         health.set_available(SERVICE_NAMES, False)
         reporter = asyncio.create_task(self._report(health))
         try:
@@ -66,13 +68,36 @@ class Forwarder:
             await asyncio.wait([reporter])
 
     async def _report(self, health: HealthService) -> None:
-        async with aclosing(self._channel.reachability()) as changes:
+        following: asyncio.Task[None] | None = None
+        async with (
+            aclosing(self._channel.reachability()) as changes,
+            asyncio.TaskGroup() as group,
+        ):
             async for is_reachable in changes:
-                health.set_available(SERVICE_NAMES, is_reachable)
+                if following is not None:
+                    following.cancel()
                 if is_reachable:
                     logger.info("the scheduler at %s is there", self._channel.address)
+                    following = group.create_task(self._follow(health))
                 else:
                     logger.warning("the scheduler at %s cannot be reached", self._channel.address)
+                    health.set_available(SERVICE_NAMES, False)
+
+    async def _follow(self, health: HealthService) -> None:
+        """Says of the services what the scheduler says of itself, while it can be reached."""
+        request = health_pb2.HealthCheckRequest(service=SERVICES[0].full_name)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        while True:
+            try:
+                async with aclosing(self._channel.server_stream(WATCH_HEALTH, request)) as replies:
+                    async for reply in replies:
+                        health.set_available(SERVICE_NAMES, reply.status == serving)
+            except Unimplemented:
+                health.set_available(SERVICE_NAMES, True)  # as far as anybody can tell
+                return
+            except ReapiError as error:
+                logger.info("cannot watch the scheduler's health: %s", error.message)
+            await asyncio.sleep(_RETRY_AFTER_SECONDS)  # nothing tells when it would answer again
 
     def _handler(self, method: MethodDescriptor) -> UnaryHandler | StreamHandler:
         path = f"/{method.containing_service.full_name}/{method.name}"

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 from prometheus_client import CollectorRegistry
 
+from reapi.core.errors import ReapiError
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer, refuse_port_in_use
 
@@ -23,7 +24,8 @@ _INTERNAL_LISTEN = "127.0.0.1:0"
 async def serve(config: ServerConfig) -> None:
     """Serves until the first signal, then drains.
 
-    Raises ReapiError when it cannot start: a port in use, a folder that cannot be written.
+    Raises ReapiError when it cannot start: a port in use, a folder that cannot be written. It
+    drains and raises FailedPrecondition as well when another scheduler has taken over.
     """
     check_roles(config, is_storage_shared=config.storage.is_shared)
     with stop_signals() as stop:
@@ -67,12 +69,23 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
         async with _executor_if_wanted(config, grpc_address, scheduler):
             http_address = _address(config.server.http_listen, http_port)
             print(f"ready grpc={grpc_address} http={http_address}", flush=True)
-            await stop.wait()
+            await _until(stop, api.failure)
             api.health.stop_serving()
             frontends.stop_serving()
         async with asyncio.TaskGroup() as group:
             group.create_task(frontends.drain())
             group.create_task(rpc.drain(config.server.drain_seconds))
+        if api.failure.done():
+            raise api.failure.result()
+
+
+async def _until(stop: asyncio.Event, failure: "asyncio.Future[ReapiError]") -> None:
+    """Returns at a signal, or when there is no use in going on."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, failure), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
 
 
 def _further_frontends(config: ServerConfig) -> int:
@@ -103,7 +116,8 @@ async def _scheduler_endpoint(
         return config.scheduler.endpoint
     if _further_frontends(config) == 0:
         return grpc_address
-    methods = wrap(api.scheduler_methods, RpcMetrics(registry, name="reapi_internal_rpc"))
+    rows = [*api.scheduler_methods, *api.health.methods()]
+    methods = wrap(rows, RpcMetrics(registry, name="reapi_internal_rpc"))
     server = await stack.enter_async_context(RpcServer(methods, listen=_INTERNAL_LISTEN))
     return _address(_INTERNAL_LISTEN, server.port)
 

@@ -84,6 +84,16 @@ class ServerProcess:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def peak_memory_kib(self) -> int:
+        """Of its first process, since it began."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1])
+
+    def open_files(self) -> int:
+        """How many descriptors its first process has, sockets included."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def wait_for_log(self, text: str, times: int = 1) -> None:
         """Blocks until so many lines of the log, since the start, have had `text` in them."""
         with self._logged:
@@ -100,6 +110,11 @@ class ServerProcess:
         """A second SIGTERM while it drains; the exit code."""
         self._was_killed = True
         self._process.terminate()
+        return self._process.wait(STOP_DEADLINE_SECONDS)
+
+    def wait_for_end(self) -> int:
+        """Blocks until it has ended without a signal; the exit code."""
+        self._was_killed = True
         return self._process.wait(STOP_DEADLINE_SECONDS)
 
     def kill(self) -> None:

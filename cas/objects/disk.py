@@ -17,7 +17,7 @@ from typing import TypeVar
 from reapi.core.digest import Digest, Hasher
 from reapi.core.errors import Unavailable
 
-from .disk_errors import disk_error
+from .disk_errors import disk_error, has_inodes
 from .disk_stamp import Stamp, stamp_of
 from .disk_writer import DiskWriter, Volume
 from .interface import CHUNK_BYTES, NoObject, ObjectInfo
@@ -115,17 +115,19 @@ class DiskObjects:
         await self._in_thread(self._volume.probe, self._blobs)
 
     def free_bytes(self) -> int:
-        """What the file system has left for us: nothing when it has no inode left.
+        """What the file system has left for us.
 
         A part of the disk stays free, since databases need room to make room.
         """
         status = os.statvfs(self._volume.incoming)
-        if status.f_files and not status.f_favail:
-            return 0
         disk_bytes = status.f_blocks * status.f_frsize
         margin = min(_LARGEST_MARGIN_BYTES, disk_bytes // _MARGIN_SHARE)
         margin = max(margin, int(disk_bytes * self._free_disk_share))
         return max(0, status.f_bavail * status.f_frsize - margin)
+
+    def has_inodes(self) -> bool:
+        """Whether the file system can hold one more object, of whatever size."""
+        return has_inodes(self._volume.incoming)
 
     def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

@@ -11,7 +11,7 @@ from pathlib import Path
 from reapi.core.digest import Hasher
 from reapi.core.errors import Unavailable
 
-from .disk_errors import disk_error
+from .disk_errors import disk_error, has_inodes, no_inodes
 from .disk_stamp import Stamp, stamp_of
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class Volume:
         Raises ReapiError when that fails. Blocks.
         """
         self.check()
+        if not has_inodes(self.incoming):
+            raise no_inodes()
         path = self.incoming / f"probe-{secrets.token_hex(8)}"
         try:
             try:

@@ -21,6 +21,8 @@ class OpenObjects:
 
     objects: CompressedObjects
     free_bytes: Callable[[], int]
+    has_inodes: Callable[[], bool]
+    """Whether there is room for one more object of any size."""
 
 
 @asynccontextmanager
@@ -36,7 +38,9 @@ async def open_objects(
             free_disk_share=config.free_disk_share,
         )
         yield OpenObjects(
-            CompressedObjects(disk, threads, compresses=config.compresses), disk.free_bytes
+            CompressedObjects(disk, threads, compresses=config.compresses),
+            disk.free_bytes,
+            disk.has_inodes,
         )
         return
     # Here, since loading the client takes time that a server without a bucket need not spend.
@@ -52,5 +56,7 @@ async def open_objects(
     )
     async with bucket:
         yield OpenObjects(
-            CompressedObjects(bucket, threads, compresses=config.compresses), lambda: sys.maxsize
+            CompressedObjects(bucket, threads, compresses=config.compresses),
+            lambda: sys.maxsize,
+            lambda: True,
         )

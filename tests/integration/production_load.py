@@ -21,7 +21,7 @@ STREAM_BYTES = (3 * MIB, 20 * MIB)
 SMALL_BYTES = (1, 100, 5_000, 16_384, 16_385, 100_000, 400_000)
 _CHUNK_BYTES = 1 * MIB
 _CHECK_AT_ONCE = 4
-_PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05
 """Of a client whose call failed: less than it is told, so that many calls meet the outage."""
 
 _NOISE = random.Random(0).randbytes(24 * MIB)
@@ -92,7 +92,7 @@ class Load:
             except Refused as refused:
                 self.refusals.append(refused)
                 self.refused.set()
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self._on_answer()
 

@@ -19,13 +19,7 @@ from reapi.core.postgresql.check import check_postgresql
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import Connection, PostgresqlPool
-from reapi.scheduler.events import WaiterJoined
-from reapi.scheduler.journal import Journal
-from reapi.scheduler.journal_store import EventRow
-from reapi.scheduler.postgresql_journal import PostgresqlJournal
-from reapi.scheduler.state import Limits
 from tests.postgresql import PostgresqlServer
-from tests.unit.scheduler.harness import FakeWorker, Scheduler
 
 ITEM = ("CREATE TABLE item (id integer PRIMARY KEY)",)
 
@@ -108,108 +102,6 @@ class TestCrash:
             assert len(await index.leaving()) == 200
             await evict(lambda: None)
             assert len(await index.leaving()) == 500
-
-
-class TestJournal:
-    async def test_F9_the_journal_keeps_all_events_in_order_over_an_outage(
-        self, postgresql_server: PostgresqlServer, postgresql_dsn: Dsn
-    ) -> None:
-        async with PostgresqlPool(postgresql_dsn) as pool:
-            async with PostgresqlJournal(pool) as journal:
-                for number in range(1, 1001):
-                    journal.append(EventRow(number, f"{number}"))
-                    first = journal.commit()
-                    if number % 10 == 0:
-                        await asyncio.sleep(0)
-                    if number == 500:
-                        await first
-                        journal._patience_seconds = 0
-                        postgresql_server.kill()
-                with pytest.raises(Unavailable):
-                    await journal.commit()
-                with pytest.raises(Unavailable):
-                    journal.check()
-                postgresql_server.start()
-                journal._patience_seconds = 60
-                await _until_committed(journal)
-                journal.check()
-                assert [row.sequence for row in (await journal.load()).events] == [*range(1, 1001)]
-            async with PostgresqlJournal(pool) as successor:
-                assert len((await successor.load()).events) == 1000
-
-    async def test_F9_a_scheduler_without_its_database_takes_no_action_and_loses_none(
-        self,
-        postgresql_server: PostgresqlServer,
-        postgresql_dsn: Dsn,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setattr("reapi.scheduler.dispatcher._RETRY_COMMIT_SECONDS", 0.01)
-        async with Scheduler(postgresql_dsn) as scheduler:
-            worker = FakeWorker(scheduler)
-            await worker.connect()
-            running = scheduler.execute(scheduler.add_action("runs"))
-            name = (await running.next()).name
-            lease = await worker.lease()
-            assert isinstance(scheduler.journal, PostgresqlJournal)
-            scheduler.journal._patience_seconds = 0
-            postgresql_server.kill()
-            worker.complete(lease)
-            with pytest.raises(Unavailable):
-                await scheduler.journal.commit()
-            with pytest.raises(Unavailable):
-                await scheduler.execute(scheduler.add_action("refused")).next()
-            with pytest.raises(Unavailable):
-                await scheduler.wait("operations/of the past").next()
-            assert not (await scheduler.wait(name).next()).done
-            scheduler.journal._patience_seconds = 60
-            postgresql_server.start()
-            last = await running.last()
-            async with scheduler.successor() as successor:
-                assert await successor.wait(name).last() == last
-                assert not successor.dispatcher._queue.executions
-
-    async def test_a_second_scheduler_is_refused_until_the_first_has_ended(
-        self, postgresql_dsn: Dsn, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("reapi.scheduler.postgresql_journal._LOCK_WAIT", "10ms")
-        async with PostgresqlPool(postgresql_dsn) as pool:
-            async with PostgresqlJournal(pool):
-                with pytest.raises(FailedPrecondition, match="another scheduler is active"):
-                    async with PostgresqlJournal(pool):
-                        pass
-            async with PostgresqlJournal(pool):
-                pass
-
-    async def test_a_scheduler_that_was_replaced_while_it_was_away_writes_nothing(
-        self, postgresql_dsn: Dsn
-    ) -> None:
-        async with PostgresqlPool(postgresql_dsn) as pool, PostgresqlJournal(pool) as first:
-            first.append(EventRow(1, "first"))
-            await first.commit()
-            assert first._session is not None
-            first._session.terminate()
-            async with PostgresqlJournal(pool) as second:
-                first.append(EventRow(2, "late"))
-                with pytest.raises(Unavailable, match="taken over"):
-                    await first.commit()
-                with pytest.raises(Unavailable, match="taken over"):
-                    await first.commit()
-                with pytest.raises(Unavailable, match="taken over"):
-                    first.check()
-                assert (await second.load()).events == [EventRow(1, "first")]
-
-    async def test_an_event_that_cannot_be_kept_fails_its_commit(self, postgresql_dsn: Dsn) -> None:
-        async with (
-            PostgresqlPool(postgresql_dsn) as pool,
-            PostgresqlJournal(pool) as store,
-        ):
-            journal = Journal(store, finished_retention=1, max_finished=1, snapshot_interval=1)
-            await journal.recover(Limits(1, 1, 1, 1))
-            await journal.append(WaiterJoined("\0"), 1)  # JSON escapes it
-            store._patience_seconds = 0
-            store.append(EventRow(1 << 63, "too large a number"))
-            with pytest.raises(Unavailable):
-                await store.commit()
 
 
 class TestMigrations:
@@ -396,12 +288,3 @@ async def _until(is_so: Callable[[], bool], index: PostgresqlIndex) -> None:
         while not is_so():
             # Something that takes the time of a call, whether the server answers or not.
             await asyncio.wait([asyncio.ensure_future(index.oldest_used())])
-
-
-async def _until_committed(journal: PostgresqlJournal) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await journal.commit()
-            except Unavailable:
-                continue

@@ -5,13 +5,17 @@ and nothing of ours has to be restarted for what others do.
 """
 
 import asyncio
+import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 from google.rpc import code_pb2
 from minio import Minio
@@ -24,11 +28,14 @@ from reapi.cas.objects.s3_credentials import find_credentials
 from reapi.cas.objects.s3_janitor import S3Janitor
 from reapi.cas.objects.s3_metrics import S3Metrics
 from reapi.clients.channel import Channel
+from reapi.core.digest import digest_of
 from reapi.core.postgresql.dsn import Dsn
+from reapi.core.resource_name import read_name, write_name
+from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
 from reapi.server.config import ServerConfig
 from tests.fakes.raw_client import RawClient, raw_client
 from tests.integration.production import Production
-from tests.integration.production_load import Load
+from tests.integration.production_load import PAUSE_SECONDS, Load
 from tests.integration.system import Gate, System, sh
 from tests.minio import S3Server, minio_client, new_bucket
 from tests.postgresql import PostgresqlServer
@@ -43,6 +50,14 @@ LAST_ANSWERS = 25
 
 OUTAGES = (0, 3)
 """Those kills after which what was killed stays away until calls are refused."""
+
+OUTAGE_SECONDS = 120
+WARM_ANSWERS = 300
+"""After which a frontend has held what the load needs."""
+
+MOST_MORE_KIB = 64 << 10
+MOST_MORE_FILES = 64
+"""What a frontend may hold beyond that in an outage, when more calls wait at once."""
 
 Kill = Callable[[bool], Coroutine[None, None, None]]
 """Kills and starts again; what is killed is down for some refused calls if told so."""
@@ -81,13 +96,18 @@ class Killing:
         self._reached.clear()
         await self._reached.wait()
 
-    async def run(self, clients: list[Callable[[], RawClient]], kill: Kill) -> None:
+    async def run(
+        self,
+        clients: list[Callable[[], RawClient]],
+        kill: Kill,
+        answers_between: Sequence[int] = ANSWERS,
+    ) -> None:
         """The load on each of the connections in turn, and the kills."""
         stopped = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
                 group.create_task(self.load.run(clients[number % len(clients)], stopped))
-            for number, answers in enumerate(ANSWERS):
+            for number, answers in enumerate(answers_between):
                 await self.answers(answers)
                 await kill(number in OUTAGES)
             await self.answers(LAST_ANSWERS)
@@ -205,6 +225,62 @@ async def test_reliability_F8_kill_9_of_the_object_store_loses_nothing_and_heals
     await _check_afterwards(killing, production, own_s3)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_reliability_F8_two_minutes_without_the_object_store_are_borne(
+    tmp_path: Path, postgresql_dsn: Dsn, own_s3: S3Server
+) -> None:
+    """Frontends refuse what needs it, pile nothing up, and go on when it is back."""
+    production = Production(tmp_path, postgresql_dsn, new_bucket(own_s3, tmp_path))
+    killing = Killing(seed=5)
+    async with AsyncExitStack() as stack:
+        frontends = [stack.enter_context(production.frontend(name)) for name in ("one", "other")]
+        one, other = [await stack.enter_async_context(_client(frontend)) for frontend in frontends]
+
+        async def outage(_: bool) -> None:
+            before = [_held(frontend) for frontend in frontends]
+            own_s3.kill()
+            await asyncio.sleep(OUTAGE_SECONDS)
+            await killing.is_refused()
+            for frontend, (memory_kib, files) in zip(frontends, before, strict=True):
+                memory_kib_now, files_now = _held(frontend)
+                print(f"{memory_kib_now - memory_kib} KiB and {files_now - files} files more")
+                assert memory_kib_now - memory_kib < MOST_MORE_KIB
+                assert files_now - files < MOST_MORE_FILES
+            await asyncio.to_thread(own_s3.start)
+            started = time.monotonic()
+            await asyncio.gather(*(_until_served(client) for client in (one, other)))
+            print(f"well again {time.monotonic() - started:.1f} s after the object store")
+
+        await killing.run([lambda: one, lambda: other], outage, (WARM_ANSWERS,))
+    _check_all_are_told(killing)
+    await _check_afterwards(killing, production, own_s3)
+
+
+def _held(server: ServerProcess) -> tuple[int, int]:
+    return server.peak_memory_kib(), server.open_files()
+
+
+async def _until_served(client: RawClient) -> None:
+    """Tries until an object can be written and read."""
+    data = random.randbytes(3 << 20)
+    digest = digest_of(data)
+    name = write_name("", "recovery", digest)
+    upload = [WriteRequest(resource_name=name, data=data, finish_write=True)]
+    read = ReadRequest(resource_name=read_name("", digest))
+    while True:
+        try:
+            await client.bytestream.Write(upload)
+            replies = await client.bytestream.Read(read)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+        else:
+            assert b"".join(reply.data for reply in replies) == data
+            return
+
+
 @pytest.mark.timeout(180)
 async def test_kill_9_of_the_database_loses_nothing_and_heals_by_itself(
     tmp_path: Path,
@@ -231,6 +307,10 @@ async def _kill_beneath_two_frontends(killing: Killing, production: Production, 
         frontends = [stack.enter_context(production.frontend(name)) for name in ("one", "other")]
         one, other = [await stack.enter_async_context(_client(frontend)) for frontend in frontends]
         await killing.run([lambda: one, lambda: other], kill)
+    _check_all_are_told(killing)
+
+
+def _check_all_are_told(killing: Killing) -> None:
     assert killing.load.refusals
     assert _codes(killing) <= {code_pb2.UNAVAILABLE}
     untold = [refused for refused in killing.load.refusals if not refused.retry_delay_is_told]

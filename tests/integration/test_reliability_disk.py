@@ -1,5 +1,6 @@
 """Disks that are full, read-only or broken (reliability D1, D3, D7)."""
 
+import asyncio
 import errno
 import os
 import random
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from reapi.cas.storage import Storage
+from reapi.clients.channel import Channel
+from reapi.clients.methods import WATCH_HEALTH
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ReapiError, ResourceExhausted, Unavailable
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.local_storage import ManualClock, local_storage
 from tests.fakes.mounts import read_only, small_disk
-from tests.fakes.raw_client import RawService, raw_client
+from tests.fakes.raw_client import RawClient, RawService, raw_client
 from tests.integration.system import open_system
 
 STORAGE_SERVICES = (
@@ -268,20 +271,54 @@ def test_reliability_D3_a_failed_sync_of_a_database_ends_its_writes(tmp_path: Pa
         child.wait()
 
 
-async def test_reliability_D7_without_inodes_writes_are_refused_until_eviction(
+async def fill_inodes(storage: Storage) -> tuple[dict[Digest, bytes], bytes]:
+    """Writes files until one is refused: what is stored, and what was refused."""
+    stored: dict[Digest, bytes] = {}
+    while True:
+        data = blob(len(stored), 2000)
+        failure = await try_to_write(storage, data)
+        if failure is not None:
+            assert isinstance(failure, Unavailable), failure
+            assert "no inode left" in failure.message
+            assert failure.retry_after_seconds
+            return stored, data
+        stored[digest_of(data)] = data
+
+
+async def test_reliability_D7_without_inodes_writes_fail_until_eviction_makes_some(
     tmp_path: Path,
 ) -> None:
     clock = ManualClock()
     with small_disk(tmp_path / "disk", "size=16m,nr_inodes=64") as disk:
         async with local_storage(disk, clock=clock, memory_bytes=0) as storage:
-            stored, refused = await fill(storage, (2000,))
+            stored, refused = await fill_inodes(storage)
             assert len(stored) < 64
+            assert "no inode left" in (storage.health.problem or "")
             await check_nothing_of(storage, disk, refused)
             await check_all_readable(storage, stored)
+            assert await try_to_write(storage, blob(1, INLINE)) is None
             clock.seconds += 2 * DAY
-            # A blob that was there needs no new directory, which would need an inode as well.
+            fresh = blob(5000, 2000)
+            assert await try_to_write(storage, fresh) is None
+            assert await storage.blobs.read_many([digest_of(fresh)]) != {}
+            assert storage.health.problem is None
+            assert len(await storage.blobs.find_missing(stored)) >= 1
+
+
+async def test_reliability_D7_eviction_makes_inodes_though_nobody_writes_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reapi.cas.factory._PROBE_SECONDS", 0.001)
+    clock = ManualClock()
+    with small_disk(tmp_path / "disk", "size=16m,nr_inodes=64") as disk:
+        async with local_storage(disk, clock=clock, memory_bytes=0) as storage:
+            well = asyncio.Event()
+            storage.health.add_listener(lambda problem: None if problem else well.set())
+            await fill_inodes(storage)
+            assert storage.health.problem
+            clock.seconds += 2 * DAY
+            await well.wait()
             assert await try_to_write(storage, blob(0, 2000)) is None
-            assert await storage.blobs.read_many([digest_of(blob(0, 2000))]) != {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take root's permissions away")
@@ -311,32 +348,85 @@ async def test_reliability_D7_a_directory_without_permissions_is_named_and_may_r
             os.seteuid(0)
 
 
+class HealthClient:
+    """What clients and load balancers see of a server's storage."""
+
+    def __init__(self, client: RawClient, channel: Channel) -> None:
+        self._client = client
+        self._channel = channel
+        service = health_pb2.DESCRIPTOR.services_by_name["Health"]
+        self._health = RawService(client.channel, service)
+
+    async def statuses(self) -> set[int]:
+        requests = [health_pb2.HealthCheckRequest(service=name) for name in STORAGE_SERVICES]
+        return {(await self._health.Check(request)).status for request in requests}
+
+    async def becomes(self, status: int) -> None:
+        """Returns when the server as a whole says so."""
+        watch = self._channel.server_stream(WATCH_HEALTH, health_pb2.HealthCheckRequest())
+        async with aclosing(watch) as replies:
+            async for reply in replies:
+                if reply.status == status:
+                    return
+
+    async def code_of_update(self, data: bytes) -> int:
+        request = re_pb2.BatchUpdateBlobsRequest()
+        request.requests.add(digest=digest_of(data).to_message(), data=data)
+        (response,) = (await self._client.cas.BatchUpdateBlobs(request)).responses
+        return response.status.code
+
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 async def test_reliability_D7_a_read_only_disk_is_not_serving_until_a_write_works(
     tmp_path: Path,
 ) -> None:
     async with (
         open_system(tmp_path, storage={"inline_max_bytes": INLINE}) as system,
-        raw_client(system.address) as client,
+        raw_client(system.address) as raw,
     ):
-        health = RawService(client.channel, health_pb2.DESCRIPTOR.services_by_name["Health"])
-
-        async def statuses() -> set[int]:
-            requests = [health_pb2.HealthCheckRequest(service=name) for name in STORAGE_SERVICES]
-            return {(await health.Check(request)).status for request in requests}
-
-        async def code_of_update(data: bytes) -> int:
-            request = re_pb2.BatchUpdateBlobsRequest()
-            request.requests.add(digest=digest_of(data).to_message(), data=data)
-            (response,) = (await client.cas.BatchUpdateBlobs(request)).responses
-            return response.status.code
-
-        response = health_pb2.HealthCheckResponse
-        assert await code_of_update(blob(1, FILE)) == code_pb2.OK
-        assert await statuses() == {response.SERVING}
+        client = HealthClient(raw, system.channel)
+        assert await client.code_of_update(blob(1, FILE)) == code_pb2.OK
+        assert await client.statuses() == {SERVING}
         with read_only(system.config.data_dir / "incoming"):
-            assert await code_of_update(blob(2, FILE)) == code_pb2.UNAVAILABLE
-            assert await statuses() == {response.NOT_SERVING}
+            assert await client.code_of_update(blob(2, FILE)) == code_pb2.UNAVAILABLE
+            assert await client.statuses() == {NOT_SERVING}
             stored = digest_of(blob(1, FILE))
             assert await system.blobs.read_many([stored]) == {stored: blob(1, FILE)}
-        assert await code_of_update(blob(2, FILE)) == code_pb2.OK
-        assert await statuses() == {response.SERVING}
+        assert await client.code_of_update(blob(2, FILE)) == code_pb2.OK
+        assert await client.statuses() == {SERVING}
+
+
+def take_all_inodes(folder: Path) -> list[Path]:
+    """The empty files that hold them."""
+    baits = [folder / f"bait-{number}" for number in range(os.statvfs(folder).f_favail)]
+    for bait in baits:
+        bait.touch()
+    return baits
+
+
+async def test_reliability_D7_a_disk_without_inodes_is_not_serving_until_they_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reapi.cas.factory._PROBE_SECONDS", 0.001)
+    (tmp_path / "system").mkdir()
+    with small_disk(tmp_path / "system" / "data", "size=16m,nr_inodes=200") as disk:
+        async with (
+            open_system(tmp_path / "system", storage={"inline_max_bytes": INLINE}) as system,
+            raw_client(system.address) as raw,
+        ):
+            client = HealthClient(raw, system.channel)
+            assert await client.code_of_update(blob(1, FILE)) == code_pb2.OK
+            baits = take_all_inodes(disk)
+            assert await client.statuses() == {SERVING}
+            assert await client.code_of_update(blob(2, FILE)) == code_pb2.UNAVAILABLE
+            assert await client.statuses() == {NOT_SERVING}
+            stored = digest_of(blob(1, FILE))
+            assert await system.blobs.read_many([stored]) == {stored: blob(1, FILE)}
+            for bait in baits:
+                bait.unlink()
+            await client.becomes(SERVING)
+            assert await client.statuses() == {SERVING}
+            assert await client.code_of_update(blob(2, FILE)) == code_pb2.OK

@@ -23,13 +23,6 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 MIB = 1 << 20
 
 
-def peak_kib(server: ServerProcess) -> int:
-    """Of the process's memory since it began."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1])
-
-
 async def send_zstd(client: RawClient, digest: Digest, stream: bytes) -> grpc.StatusCode:
     """The code that the upload of a bad stream ends with."""
     name = write_name("", "u", digest, ZSTD)
@@ -48,7 +41,7 @@ async def test_reliability_B10_the_memory_of_a_server_grows_by_less_than_16_MiB(
             # What any upload of that kind needs once, such as threads and modules.
             frame = compress_blob(random.Random(1).randbytes(4 * MIB))
             assert await send_zstd(client, Digest(small.hash, 4 * MIB), frame) == INVALID
-            before = peak_kib(server)
+            before = server.peak_memory_kib()
             for _ in range(5):
                 for declared in (1000, 3 * MIB):
                     digest = Digest(small.hash, declared)
@@ -61,7 +54,7 @@ async def test_reliability_B10_the_memory_of_a_server_grows_by_less_than_16_MiB(
                 assert [each.status.code for each in answers] == [INVALID.value[0]] * 2
             whole = Digest(small.hash, 1 << 30)  # all of it is what was declared, and not the hash
             assert await send_zstd(client, whole, bomb(1 << 30)) == INVALID
-            assert peak_kib(server) - before < 16 << 10
+            assert server.peak_memory_kib() - before < 16 << 10
 
 
 class FailingDisk(ServerProcess):

@@ -28,8 +28,8 @@ from reapi.clients.methods import (
     FIND_MISSING_BLOBS,
     GET_CAPABILITIES,
     WAIT_EXECUTION,
+    WATCH_HEALTH,
     WRITE,
-    ClientMethod,
 )
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import InvalidArgument, ReapiError
@@ -44,12 +44,6 @@ NO_EXECUTOR = ("--role", "frontend", "--role", "scheduler")
 CAPABILITIES_PATH = GET_CAPABILITIES.path
 MOST_CONNECTIONS = 200
 """The kernel gives each to one of two processes: that all of these go to one will not happen."""
-
-HEALTH_WATCH = ClientMethod(
-    "/grpc.health.v1.Health/Watch",
-    health_pb2.HealthCheckRequest,
-    health_pb2.HealthCheckResponse,
-)
 
 
 @pytest.fixture
@@ -291,7 +285,7 @@ async def _terminated(server: ServerProcess, channels: Sequence[Channel]) -> Asy
     async with AsyncExitStack() as stack:
         watches = []
         for channel in channels:
-            watch = channel.server_stream(HEALTH_WATCH, request)
+            watch = channel.server_stream(WATCH_HEALTH, request)
             watches.append(await stack.enter_async_context(aclosing(watch)))
             assert (await anext(watch)).status == states.SERVING
         server.terminate()

@@ -53,6 +53,16 @@ async def test_a_full_store_is_well(disk: Disk) -> None:
     await health.aclose()
 
 
+async def test_a_part_that_turns_out_to_be_full_is_well(disk: Disk) -> None:
+    health = WriteHealth({OBJECTS: disk.check}, probe_seconds=0)
+    well = asyncio.Event()
+    health.add_listener(lambda problem: None if problem else well.set())
+    disk.error = ResourceExhausted("full")
+    fail(health, OBJECTS, Unavailable("broken"))
+    await well.wait()
+    await health.aclose()
+
+
 async def test_it_is_tried_until_it_works_and_no_longer(disk: Disk) -> None:
     health = WriteHealth({STATE: disk.check}, probe_seconds=0)
     well = asyncio.Event()

@@ -327,6 +327,27 @@ async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_is_aw
                     assert await anext(other) == states.SERVING
 
 
+async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_says_so(
+    scheduler: FakeScheduler,
+) -> None:
+    states = health_pb2.HealthCheckResponse
+    health = HealthService(SERVICE_NAMES)
+    rows = [*scheduler.rows, *health.methods()]
+    async with (
+        RpcServer(rows, listen="127.0.0.1:0") as server,
+        frontend_of(f"127.0.0.1:{server.port}") as frontend,
+        frontend.watch(EXECUTION.full_name) as execution,
+    ):
+        assert await anext(execution) == states.NOT_SERVING
+        assert await anext(execution) == states.SERVING
+        health.set_available(SERVICE_NAMES, False)
+        assert await anext(execution) == states.NOT_SERVING
+        async with frontend.watch("cas") as other:
+            assert await anext(other) == states.SERVING
+        health.set_available(SERVICE_NAMES, True)
+        assert await anext(execution) == states.SERVING
+
+
 def _retry_seconds(failure: grpc.aio.AioRpcError) -> int:
     status = details_of(failure)
     assert status.code in (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED)
