@@ -20,6 +20,7 @@ from .capacity import Capacity
 from .chunk_records import ChunkRecords
 from .config import StorageConfig
 from .eviction import Evictor
+from .indexed_upload import IndexedUploads
 from .invocations import Invocations
 from .metrics import StorageMetrics
 from .objects.interface import ObjectStore
@@ -91,7 +92,7 @@ async def open_storage(
             inline_max_bytes=config.inline_max_bytes,
         )
         uploads = Uploads(
-            blobs,
+            IndexedUploads(blobs),
             deadline_seconds=config.upload_deadline_seconds,
             idle_seconds=config.upload_idle_seconds,
         )

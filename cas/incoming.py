@@ -19,6 +19,16 @@ def wrong_bytes(digest: Digest) -> InvalidArgument:
     return InvalidArgument(f"the bytes do not hash to {digest}: did the file change meanwhile?")
 
 
+def too_many_bytes(digest: Digest) -> InvalidArgument:
+    """The error for more bytes than a blob has."""
+    return InvalidArgument(f"more than the {digest.size_bytes} bytes of {digest}")
+
+
+def too_few_bytes(digest: Digest, received_bytes: int) -> InvalidArgument:
+    """The error for a blob that ended early."""
+    return InvalidArgument(f"{received_bytes} bytes came of the {digest.size_bytes} of {digest}")
+
+
 class IncomingBlob:
     """Collects the chunks of one blob, in memory if there is no writer, else for an object.
 
@@ -50,7 +60,7 @@ class IncomingBlob:
     async def append(self, chunk: bytes | memoryview) -> None:
         """Takes the next bytes; InvalidArgument as soon as there are too many."""
         if self.received_bytes + len(chunk) > self.digest.size_bytes:
-            raise InvalidArgument(f"more than the {self.digest.size_bytes} bytes of {self.digest}")
+            raise too_many_bytes(self.digest)
         self._chunks.append(chunk)
         self.received_bytes += len(chunk)
         self._waiting_bytes += len(chunk)
@@ -63,9 +73,7 @@ class IncomingBlob:
         Raises InvalidArgument when the bytes are not those of the digest.
         """
         if self.received_bytes != self.digest.size_bytes:
-            raise InvalidArgument(
-                f"{self.received_bytes} bytes came of the {self.digest.size_bytes} of {self.digest}"
-            )
+            raise too_few_bytes(self.digest, self.received_bytes)
         if self.writer is None:
             data = b"".join(self._chunks)
             self._hasher.update(data)

@@ -4,22 +4,55 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from reapi.core.digest import Digest
 from reapi.core.errors import Aborted, ReapiError
 
-from .blob_store import IndexedBlobStore
-from .incoming import IncomingBlob
+MOST_IDLE_UPLOADS = 1000
 
-_IDLE_UPLOADS = 1000
-"""Waiting for a stream that continues them; one more, and the one that waits longest is dropped."""
+
+class OpenUpload(Protocol):
+    """One blob on its way into a store; `abandon` must follow, whatever happens."""
+
+    @property
+    def digest(self) -> Digest:
+        """What the bytes are to be."""
+
+    @property
+    def received_bytes(self) -> int:
+        """What was taken so far."""
+
+    async def append(self, chunk: bytes | memoryview) -> None:
+        """Takes the next bytes at once, then waits while there are too many of them.
+
+        Raises InvalidArgument when the blob has fewer. A cancelled call loses no byte.
+        """
+
+    async def is_needless(self) -> bool:
+        """Whether the store has the blob already."""
+
+    async def complete(self) -> None:
+        """Stores the blob: visible and durable on return.
+
+        Raises InvalidArgument when the bytes do not match the digest.
+        """
+
+    async def abandon(self) -> None:
+        """Leaves nothing of a blob that was not completed."""
+
+
+class UploadTarget(Protocol):
+    """A store into which blobs come in pieces."""
+
+    async def begin(self, digest: Digest, instance_name: str) -> OpenUpload:
+        """Room for a blob on account of that instance; ResourceExhausted when there is none."""
 
 
 class UploadStream:
     """The right of one stream to continue an upload, until another stream takes it over."""
 
-    def __init__(self, blobs: IndexedBlobStore, incoming: IncomingBlob) -> None:
-        self._blobs = blobs
+    def __init__(self, incoming: OpenUpload) -> None:
         self.incoming = incoming
         self.is_over = False
         self.is_taken_over = False
@@ -40,17 +73,16 @@ class UploadStream:
         except ReapiError:
             self.is_over = True
             raise
-        digest = self.incoming.digest
-        if self.received_bytes == digest.size_bytes or await self._blobs.find_missing([digest]):
+        if self.received_bytes == self.incoming.digest.size_bytes:
             return True
-        self.is_over = True
-        return False
+        self.is_over = await self.incoming.is_needless()
+        return not self.is_over
 
     async def complete(self) -> None:
         """Verifies and stores the blob; whatever comes of it, nothing is left of the upload."""
         self._check_turn()
         self.is_over = True
-        await self._blobs.complete(self.incoming)
+        await self.incoming.complete()
 
     def _check_turn(self) -> None:
         if self.is_taken_over:
@@ -61,17 +93,24 @@ class Uploads:
     """All unfinished uploads. Those that no stream writes to are bounded in number and in time.
 
     Nothing of them survives the process: clients then start over (BS23). A stream may be silent for
-    `idle_seconds`.
+    `idle_seconds`; `most_idle` uploads wait for `deadline_seconds` for a stream that continues
+    them; one more, and the one that waits longest is dropped.
     """
 
     def __init__(
-        self, blobs: IndexedBlobStore, *, deadline_seconds: float, idle_seconds: float
+        self,
+        target: UploadTarget,
+        *,
+        deadline_seconds: float,
+        idle_seconds: float,
+        most_idle: int = MOST_IDLE_UPLOADS,
     ) -> None:
         self.idle_seconds = idle_seconds
-        self._blobs = blobs
+        self._target = target
+        self._most_idle = most_idle
         self._deadline_seconds = deadline_seconds
         self._active: dict[str, UploadStream] = {}
-        self._idle: OrderedDict[str, tuple[IncomingBlob, asyncio.TimerHandle]] = OrderedDict()
+        self._idle: OrderedDict[str, tuple[OpenUpload, asyncio.TimerHandle]] = OrderedDict()
         self._discards: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -99,7 +138,7 @@ class Uploads:
         alive. An upload that is not over at the end of the context waits for another stream.
         Raises ResourceExhausted when there is no room to begin.
         """
-        stream = UploadStream(self._blobs, await self._take(resource_name, digest, instance_name))
+        stream = UploadStream(await self._take(resource_name, digest, instance_name))
         self._active[resource_name] = stream
         try:
             yield stream
@@ -109,22 +148,22 @@ class Uploads:
                 del self._active[resource_name]
             if not stream.is_taken_over:
                 if stream.is_over:
-                    await self._blobs.abandon(stream.incoming)
+                    await stream.incoming.abandon()
                 else:
                     self._park(resource_name, stream.incoming)
 
-    async def _take(self, resource_name: str, digest: Digest, owner: str) -> IncomingBlob:
+    async def _take(self, resource_name: str, digest: Digest, owner: str) -> OpenUpload:
         found = self._find(resource_name)
         if found is not None:
             return found
-        begun = await self._blobs.for_instance(owner).begin(digest)
+        begun = await self._target.begin(digest, owner)
         found = self._find(resource_name)
         if found is None:
             return begun
-        await self._blobs.abandon(begun)  # another stream was faster
+        await begun.abandon()  # another stream was faster
         return found
 
-    def _find(self, resource_name: str) -> IncomingBlob | None:
+    def _find(self, resource_name: str) -> OpenUpload | None:
         if resource_name in self._idle:
             incoming, timer = self._idle.pop(resource_name)
             timer.cancel()
@@ -135,16 +174,16 @@ class Uploads:
         active.is_taken_over = True
         return active.incoming
 
-    def _park(self, resource_name: str, incoming: IncomingBlob) -> None:
+    def _park(self, resource_name: str, incoming: OpenUpload) -> None:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._deadline_seconds, self._expire, resource_name)
         self._idle[resource_name] = incoming, timer
-        if len(self._idle) > _IDLE_UPLOADS:
+        if len(self._idle) > self._most_idle:
             self._expire(next(iter(self._idle)))
 
     def _expire(self, resource_name: str) -> None:
         incoming, timer = self._idle.pop(resource_name)
         timer.cancel()
-        discard = asyncio.create_task(self._blobs.abandon(incoming))
+        discard = asyncio.create_task(incoming.abandon())
         self._discards.add(discard)
         discard.add_done_callback(self._discards.discard)

@@ -9,6 +9,7 @@ from __future__ import annotations  # grpc's stubs are generic where its classes
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Generic, Self, cast
 
 import grpc
@@ -49,7 +50,10 @@ class Channel:
     one that was lost is waited for half a minute. Cancelling a call cancels it at the server.
 
     Its calls are one invocation, for which servers keep blobs; with `is_invocation` False they are
-    none, which is for parts of a server, since these run for ever.
+    none, which is for parts of a server, since these run for ever. Where `request_metadata` is set
+    to what a caller has said about itself, calls are made in the name of that caller.
+
+    With `patience_seconds` nothing is tried again for longer, be the server lost or not yet found.
     """
 
     def __init__(
@@ -59,9 +63,14 @@ class Channel:
         tool_name: str = "reapi-client",
         token: str | None = None,
         is_invocation: bool = True,
+        patience_seconds: float | None = None,
+        request_metadata: ContextVar[bytes | None] | None = None,
     ) -> None:
-        self.address = _address(server)
-        self._metadata = _metadata(tool_name, token, str(uuid.uuid4()) if is_invocation else "")
+        self.address = parse_address(server)
+        self._own_metadata = _metadata(tool_name, str(uuid.uuid4()) if is_invocation else "")
+        self._authorization = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._patience_seconds = patience_seconds
+        self._request_metadata = request_metadata
         self._calls: dict[str, Any] = {}
         self._was_reached = False
         self._channel: grpc.aio.Channel
@@ -75,6 +84,8 @@ class Channel:
 
     def retries(self) -> Retries:
         """The patience for one call of the caller's own making, such as a resumed stream."""
+        if self._patience_seconds is not None:
+            return Retries(self._patience_seconds)
         return Retries(LOST_SECONDS if self._was_reached else _UNREACHED_SECONDS)
 
     async def unary(
@@ -90,7 +101,7 @@ class Channel:
         """
         call = self._callable("unary_unary", method)
         try:
-            reply = cast(Reply, await call(request, metadata=self._metadata, timeout=timeout))
+            reply = cast(Reply, await call(request, metadata=self._metadata(), timeout=timeout))
         except grpc.aio.AioRpcError as error:
             return await self._unary_again(method, request, timeout, self._error(error))
         self._was_reached = True
@@ -111,7 +122,7 @@ class Channel:
             await retries.wait(error)
             left = None if give_up_at is None else give_up_at - loop.time()
             try:
-                reply = cast(Reply, await call(request, metadata=self._metadata, timeout=left))
+                reply = cast(Reply, await call(request, metadata=self._metadata(), timeout=left))
             except grpc.aio.AioRpcError as again:
                 error = self._error(again)
             else:
@@ -130,7 +141,7 @@ class Channel:
         Closing the iterator early cancels the call.
         """
         call = self._callable("unary_stream", method)(
-            request, metadata=self._metadata, timeout=timeout
+            request, metadata=self._metadata(), timeout=timeout
         )
         try:
             async for reply in call:
@@ -152,7 +163,7 @@ class Channel:
 
         An error of `requests` cancels the call and passes through. Never tried again.
         """
-        call = self._callable("stream_unary", method)(metadata=self._metadata, timeout=timeout)
+        call = self._callable("stream_unary", method)(metadata=self._metadata(), timeout=timeout)
         try:
             await call.wait_for_connection()
             async for request in requests:
@@ -171,7 +182,7 @@ class Channel:
         self, method: ClientMethod[Request, Reply]
     ) -> BidirectionalCall[Request, Reply]:
         """Opens a stream in both directions; use it as an async context manager."""
-        call = self._callable("stream_stream", method)(metadata=self._metadata)
+        call = self._callable("stream_stream", method)(metadata=self._metadata())
         return BidirectionalCall(call, self._error)
 
     async def relay(
@@ -227,6 +238,12 @@ class Channel:
                 was_reachable = is_reachable
                 yield is_reachable
             await self._channel.wait_for_state_change(state)
+
+    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What a call carries: who calls, and which calls belong together (G8)."""
+        callers = None if self._request_metadata is None else self._request_metadata.get()
+        metadata = self._own_metadata if callers is None else callers
+        return ((REQUEST_METADATA_KEY, metadata), *self._authorization)
 
     def _callable(self, cardinality: str, method: ClientMethod[Any, Any]) -> Any:
         call = self._calls.get(method.path)
@@ -366,7 +383,7 @@ _OPTIONS: list[tuple[str, int]] = [
 ]
 
 
-def _address(server: str) -> str:
+def parse_address(server: str) -> str:
     """`host:port` of what a user writes; raises InvalidArgument."""
     scheme, separator, rest = server.rpartition("://")
     if separator and scheme != "grpc":
@@ -377,12 +394,8 @@ def _address(server: str) -> str:
     return rest
 
 
-def _metadata(
-    tool_name: str, token: str | None, invocation_id: str
-) -> tuple[tuple[str, str | bytes], ...]:
-    """What every call of this channel carries: who calls, and which calls belong together (G8)."""
-    request_metadata = RequestMetadata(
+def _metadata(tool_name: str, invocation_id: str) -> bytes:
+    """What the calls of a channel say about their caller."""
+    return RequestMetadata(
         tool_details=ToolDetails(tool_name=tool_name), tool_invocation_id=invocation_id
-    )
-    fixed = ((REQUEST_METADATA_KEY, request_metadata.SerializeToString()),)
-    return fixed if token is None else (*fixed, ("authorization", f"Bearer {token}"))
+    ).SerializeToString()

@@ -14,6 +14,7 @@ from pathlib import Path
 from reapi.core.errors import ReapiError
 from reapi.core.finding import Finding
 
+from .check_upstream import check_upstream
 from .config import ServerConfig
 
 _LITTLE_SPACE_BYTES = 1 << 30
@@ -58,8 +59,9 @@ def _check_data_dir(config: ServerConfig) -> Iterator[Finding]:
     can = "can be written" if data_dir.exists() else "can be made"
     yield Finding("data_dir", "ok", f"{data_dir} {can}")
     yield _free_space(data_dir)
-    yield _lock(data_dir)
-    for database in sorted(data_dir.glob("*.db")):
+    storage_dir = config.storage_dir.resolve()
+    yield _lock(storage_dir)
+    for database in sorted(storage_dir.glob("*.db")):
         yield _readable(database)
 
 
@@ -148,4 +150,5 @@ _CHECKS: tuple[Callable[[ServerConfig], Iterator[Finding]], ...] = (
     _check_data_dir,
     _check_state,
     _check_blobs,
+    check_upstream,
 )

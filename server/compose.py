@@ -6,7 +6,7 @@ The only file that knows concrete classes of several components.
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,9 @@ from reapi.scheduler.sqlite_journal import SqliteJournal
 from reapi.scheduler.worker_service import WorkerService
 
 from .config import ServerConfig
-from .forward import SERVICE_NAMES, Forwarder
+from .edge import open_edge
+from .forward import SERVICE_NAMES, SERVICES, Forwarder
+from .reachability import Reachability
 
 _DEFAULT_SCHEDULER = "127.0.0.1:8980"
 
@@ -77,10 +79,12 @@ async def compose(
     """
     roles = config.server.roles
     instances = _instances(config)
+    if config.upstream is not None:
+        return await _compose_edge(config, instances, registry, stack, member)
     storage = await stack.enter_async_context(
         open_storage(storage_config(config), registry, member=member)
     )
-    forwarder = None
+    reachability = None
     scheduler_methods: list[Method] = []
     journal = None
     if "scheduler" in roles:
@@ -90,25 +94,25 @@ async def compose(
         channel = await stack.enter_async_context(
             Channel(config.scheduler.endpoint, tool_name="reapi-frontend", is_invocation=False)
         )
-        forwarder = Forwarder(channel)
-        scheduler_methods = forwarder.methods()
+        reachability = await stack.enter_async_context(
+            Reachability([channel], "the scheduler", SERVICES[0].full_name)
+        )
+        scheduler_methods = Forwarder(reachability).methods()
     methods = list(scheduler_methods)
     if "frontend" in roles:
         has_execution = bool(scheduler_methods)
         methods += services(storage, instances, has_execution=has_execution)
-    service_names = frozenset(method.path.split("/")[1] for method in methods)
-    health = HealthService(service_names)
+    health = _health(methods)
     storage.health.add_listener(
         lambda problem: health.set_available(_STORAGE_SERVICES, problem is None)
     )
     failure: asyncio.Future[ReapiError] = asyncio.get_running_loop().create_future()
     if journal is not None:
         journal.add_listener(partial(_report_journal, health, failure))
-    if forwarder is not None:
-        await stack.enter_async_context(forwarder.reporting(health))
-    reflection = ReflectionService(sorted(service_names | {"grpc.health.v1.Health"}))
+    if reachability is not None:
+        reachability.add_listener(lambda lost: health.set_available(SERVICE_NAMES, not lost))
     return Api(
-        [*methods, *health.methods(), *reflection.methods()],
+        _described(methods, health),
         scheduler_methods,
         health,
         lambda: storage.health.problem,
@@ -123,6 +127,38 @@ def _report_journal(
     health.set_available(SERVICE_NAMES, problem is None)
     if isinstance(problem, FailedPrecondition):
         failure.set_result(problem)
+
+
+async def _compose_edge(
+    config: ServerConfig,
+    instances: Instances,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
+    member: int,
+) -> Api:
+    edge = await open_edge(
+        config, storage_config(config), instances, registry, stack, member=member
+    )
+    health = _health(edge.methods)
+    edge.upstream.servers.add_listener(
+        lambda lost: health.set_available(
+            _STORAGE_SERVICES | SERVICE_NAMES, edge.upstream.problem(lost) is None
+        )
+    )
+    never: asyncio.Future[ReapiError] = asyncio.get_running_loop().create_future()
+    return Api(_described(edge.methods, health), [], health, edge.why_not_ready, never)
+
+
+def _health(methods: Sequence[Method]) -> HealthService:
+    """The health of the services that have `methods`."""
+    return HealthService(frozenset(method.path.split("/")[1] for method in methods))
+
+
+def _described(methods: Sequence[Method], health: HealthService) -> list[Method]:
+    """The same with health and reflection, which tell of them."""
+    served = [*methods, *health.methods()]
+    reflection = ReflectionService(sorted({method.path.split("/")[1] for method in served}))
+    return [*served, *reflection.methods()]
 
 
 async def _scheduler_methods(
@@ -228,7 +264,7 @@ def _instances(config: ServerConfig) -> Instances:
 
 def storage_config(config: ServerConfig) -> StorageConfig:
     return StorageConfig(
-        data_dir=config.data_dir,
+        data_dir=config.storage_dir,
         processes=config.server.processes,
         max_size_bytes=config.storage.max_size_bytes,
         quotas={

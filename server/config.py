@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -25,19 +23,16 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
 
-Positive = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
+from .config_section import Positive, PositiveSeconds, Section
+from .upstream_config import UpstreamSection, check_edge
+
 Share = Annotated[float, Field(gt=0, le=1)]
 _UNKNOWN_INSTANCE = "unknown_instance"
 _WATERMARKS = "watermarks"
 Role = Literal["frontend", "scheduler", "executor"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSection(_Section):
+class ServerSection(Section):
     """[server]"""
 
     # HOST:PORT of gRPC; port 0 takes a free one.
@@ -54,7 +49,7 @@ class ServerSection(_Section):
     drain_seconds: PositiveSeconds = 20
 
 
-class InstanceSection(_Section):
+class InstanceSection(Section):
     """[instances.NAME]: what is special about an instance of server.instance_names"""
 
     # What a hash of 64 digits is of when a request does not say so. Unless it is SHA256, that is
@@ -66,7 +61,7 @@ class InstanceSection(_Section):
     results_since: AwareDatetime | None = None
 
 
-class StateSection(_Section):
+class StateSection(Section):
     """[storage.state]: rows of blobs, small blobs, action results, the scheduler's journal"""
 
     # In files below data_dir, or in a database that many processes share.
@@ -83,7 +78,7 @@ class StateSection(_Section):
         return self
 
 
-class BlobsSection(_Section):
+class BlobsSection(Section):
     """[storage.blobs]: where the bytes of large blobs are."""
 
     # "disk": files in data_dir. "s3": objects in a bucket; all other keys are for that.
@@ -131,7 +126,7 @@ class BlobsSection(_Section):
         return S3Config(**self.model_dump(exclude={"kind"}))
 
 
-class StorageSection(_Section):
+class StorageSection(Section):
     """[storage]"""
 
     # Blobs beyond this are evicted, oldest use first.
@@ -172,14 +167,14 @@ class StorageSection(_Section):
         return self.state.kind == "postgresql" and self.blobs.kind == "s3"
 
 
-class ResultsSection(_Section):
+class ResultsSection(Section):
     """[results]"""
 
     # A result stored longer ago is a miss; unset: results go only with the blobs of their age.
     ttl_seconds: Positive | None = None
 
 
-class SchedulerSection(_Section):
+class SchedulerSection(Section):
     """[scheduler]"""
 
     # HOST:PORT of the scheduler, for a server that has none: an executor alone joins it (at
@@ -198,7 +193,7 @@ class SchedulerSection(_Section):
     max_timeout_seconds: Positive = 24 * 3600
 
 
-class ExecutorSection(_Section):
+class ExecutorSection(Section):
     """[executor]"""
 
     # Unique in the fleet and the same after a restart.
@@ -218,7 +213,7 @@ class ExecutorSection(_Section):
     cache_max_size_bytes: Positive = 20 << 30
 
 
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """All settings, valid and frozen."""
 
     # Everything that is kept lives below this folder.
@@ -230,6 +225,13 @@ class ServerConfig(_Section):
     results: ResultsSection = ResultsSection()
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
+    # Unless set, this server keeps what is stored itself.
+    upstream: UpstreamSection | None = None
+
+    @property
+    def storage_dir(self) -> Path:
+        """Where the storage lies; that of an edge frontend is a cache."""
+        return self.data_dir if self.upstream is None else self.data_dir / "cache"
 
     @field_validator("instances")
     @classmethod
@@ -262,6 +264,15 @@ class ServerConfig(_Section):
                 'frontend_endpoint is not used with storage = "direct": leave one of them out'
             )
         return executor
+
+    @model_validator(mode="after")
+    def _check_upstream(self) -> Self:
+        if self.upstream is not None:
+            try:
+                check_edge(self, self.upstream)
+            except ValueError as error:
+                raise ValueError(f"upstream: {error}") from error
+        return self
 
 
 def load_config(file: Path | None, flags: dict[str, Any]) -> ServerConfig:
@@ -334,5 +345,6 @@ def _problem(error: ErrorDetails) -> str:
     if error["type"] in (_UNKNOWN_INSTANCE, _WATERMARKS):
         return f"{key}: {error['msg']}"
     if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}"
+        reason = str(error["ctx"]["error"])
+        return f"{key}: {reason}" if key else reason  # of settings together: it names them
     return f"{key}: {error['msg']}, not {error['input']!r}"

@@ -5,6 +5,7 @@ import itertools
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from reapi.core.database import Database
 from reapi.core.digest import Digest, make_digest, parse_function
@@ -18,6 +19,12 @@ MIGRATIONS = (
 
 _MOST_BLOBS = 200_000
 """Owed at once: their digests are in memory, however small they are."""
+
+
+async def has_debts(record: Path) -> bool:
+    """Whether anything is owed as of that record, which nobody else has open."""
+    async with Database(record, MIGRATIONS) as database:
+        return bool(database.read("SELECT 1 FROM owed LIMIT 1"))
 
 
 class Debts:

@@ -28,14 +28,23 @@ class BlobFeed:
 
     async def put(self, chunk: bytes) -> bool:
         """Waits until there is room. False when the store takes no more: see what `task` says."""
+        if not await self.room():
+            return False
+        self.take(chunk)
+        return True
+
+    async def room(self) -> bool:
+        """Waits until there is room; False when the store takes no more."""
         while self._waiting_bytes >= FEED_BYTES and not self.task.done():
             await self._change()
-        if self.task.done():
-            return False
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
-        self._changed.set()
-        return True
+        return not self.task.done()
+
+    def take(self, chunk: bytes) -> None:
+        """Puts the next chunk in, be there room or not."""
+        if not self.task.done():
+            self._waiting.append(chunk)
+            self._waiting_bytes += len(chunk)
+            self._changed.set()
 
     def end(self) -> None:
         """That was the last chunk."""

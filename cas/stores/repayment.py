@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
+from reapi.clients.concurrency import map_bounded
 from reapi.core.digest import Digest
-from reapi.core.errors import ReapiError
+from reapi.core.errors import Internal, ReapiError, Unavailable
 from reapi.core.interfaces import BlobStore
 
 from .copying import copy_batch, copy_batches
@@ -18,6 +20,10 @@ logger = logging.getLogger(__name__)
 _COPIES_AT_ONCE = 8
 FIRST_DELAY_SECONDS = 1.0
 _LONGEST_DELAY_SECONDS = 60.0
+
+T = TypeVar("T")
+Failures = Mapping[Digest, ReapiError]
+"""Of blobs that stay owed."""
 
 
 class Repayment:
@@ -44,22 +50,51 @@ class Repayment:
         self._metrics = metrics
         self._renew_seconds = renew_seconds
         self._queue: dict[Digest, None] = {}
-        self._copies: set[asyncio.Task[None]] = set()
+        self._copies: dict[asyncio.Task[Failures | None], Sequence[Digest]] = {}
+        self._copying: dict[Digest, asyncio.Task[Failures | None]] = {}
         self._renewal: asyncio.Task[None] | None = None
         self._renewal_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._is_closed = False
 
-    def start(self) -> None:
-        """Goes on with what is on record."""
+    async def start(self) -> None:
+        """Goes on with what is on record, once the fast tier was asked to keep it."""
         self._renew()
+        assert self._renewal is not None
+        await asyncio.wait((self._renewal,))
         self.add(self._debts)
 
     def add(self, digests: Iterable[Digest]) -> None:
         """These are owed, too."""
         self._queue.update(dict.fromkeys(digests))
         self._begin_copies()
+
+    async def pay(self, digests: Collection[Digest]) -> None:
+        """Returns when none of these is owed any more: they are copied now, ahead of the queue.
+
+        Raises what kept one of them from being copied; it stays owed and in the queue. Cancelling
+        ends the waiting only.
+        """
+        while owed := [digest for digest in digests if digest in self._debts]:
+            batches = list(copy_batches(owed))
+            await map_bounded(self._pay_batch, batches, at_once=_COPIES_AT_ONCE)
+
+    async def _pay_batch(self, batch: Sequence[Digest]) -> None:
+        idle = [digest for digest in batch if digest not in self._copying]
+        if not idle:
+            await asyncio.wait({self._copying[digest] for digest in batch})
+            return
+        if not self._is_closed:
+            task = self._begin_copy(idle)
+            await asyncio.wait((task,))
+        if self._is_closed:
+            raise Unavailable("what is owed is not copied any more: the server is going down")
+        failures = task.result()
+        if failures is None:
+            raise Internal("cannot copy what is owed; the log says why")
+        for failure in failures.values():
+            raise failure
 
     async def close(self) -> None:
         """Breaks off."""
@@ -75,21 +110,27 @@ class Repayment:
     def _begin_copies(self) -> None:
         may_begin = not self._is_closed and self._retry_timer is None
         while may_begin and self._queue and len(self._copies) < _COPIES_AT_ONCE:
-            batch = next(copy_batches(self._queue))
-            for digest in batch:
-                del self._queue[digest]
-            task = asyncio.create_task(_logged(partial(self._copy, batch)))
-            self._copies.add(task)
-            task.add_done_callback(self._copy_ended)
+            self._begin_copy(next(copy_batches(self._queue)))
 
-    def _copy_ended(self, task: "asyncio.Task[None]") -> None:
-        self._copies.discard(task)
+    def _begin_copy(self, batch: Sequence[Digest]) -> "asyncio.Task[Failures | None]":
+        for digest in batch:
+            self._queue.pop(digest, None)
+        task = asyncio.create_task(_logged(partial(self._copy, batch)))
+        self._copies[task] = batch
+        self._copying |= dict.fromkeys(batch, task)
+        task.add_done_callback(self._copy_ended)
+        return task
+
+    def _copy_ended(self, task: "asyncio.Task[Failures | None]") -> None:
+        for digest in self._copies.pop(task):
+            if self._copying.get(digest) is task:
+                del self._copying[digest]
         self._begin_copies()
 
-    async def _copy(self, batch: list[Digest]) -> None:
+    async def _copy(self, batch: Sequence[Digest]) -> Failures:
         serials = {digest: self._debts.serial(digest) for digest in batch if digest in self._debts}
         if not serials:
-            return  # written twice, and copied meanwhile
+            return {}  # written twice, and copied meanwhile
         copied = await copy_batch(self._fast, self._slow, list(serials))
         failures = dict(copied.failures)
         try:
@@ -103,6 +144,7 @@ class Repayment:
             failures |= dict.fromkeys(copied.absent, error)
         if failures:
             self._failed(failures)
+        return failures
 
     async def _drop(self, absent: Mapping[Digest, int | None]) -> None:
         """Strikes out what the fast tier does not have, unless it was written anew meanwhile."""
@@ -120,7 +162,7 @@ class Repayment:
             )
         await self._debts.settle(gone)
 
-    def _failed(self, failures: Mapping[Digest, ReapiError]) -> None:
+    def _failed(self, failures: Failures) -> None:
         self._metrics.copy_failures.inc(len(failures))
         self._queue.update(dict.fromkeys(failures))
         if self._retry_timer is None and not self._is_closed:
@@ -141,15 +183,17 @@ class Repayment:
 
     async def _renew_all(self) -> None:
         serials = {digest: self._debts.serial(digest) for digest in self._debts}
-        absent = await self._fast.find_missing(serials)
-        await self._drop({digest: serials[digest] for digest in absent})
+        if serials:
+            absent = await self._fast.find_missing(serials)
+            await self._drop({digest: serials[digest] for digest in absent})
 
 
-async def _logged(work: Callable[[], Awaitable[None]]) -> None:
-    """Nobody waits for `work`; what it does not do now is due again later."""
+async def _logged(work: Callable[[], Awaitable[T]]) -> T | None:
+    """What `work` returns, None when it fails: what it does not do now is due again later."""
     try:
-        await work()
+        return await work()
     except ReapiError as error:
         logger.warning("cannot look after what the slow tier is owed: %s", error)
     except Exception:
         logger.exception("cannot look after what the slow tier is owed")
+    return None

@@ -33,6 +33,7 @@ class WriteBackStore:
     The fast tier must be durable, must have room for `max_owed_bytes` beside what else it promises,
     and must retain blobs for longer than `renew_seconds` after each find_missing. Losing its disk
     before the slow tier was paid loses acknowledged blobs: these are counted and reported missing.
+    The record `survives_power_loss` if it is told to, as the fast tier should do then.
 
     An async context manager, which owns the copies that are under way.
     """
@@ -46,6 +47,7 @@ class WriteBackStore:
         *,
         max_owed_bytes: int,
         renew_seconds: float,
+        survives_power_loss: bool = False,
     ) -> None:
         self._fast = fast
         self._slow = slow
@@ -53,6 +55,7 @@ class WriteBackStore:
         self._metrics = metrics
         self._max_owed_bytes = max_owed_bytes
         self._renew_seconds = renew_seconds
+        self._survives_power_loss = survives_power_loss
         self._tiered = TieredStore(fast, slow, metrics)
         self._debts: Debts
         self._repayment: Repayment
@@ -60,7 +63,10 @@ class WriteBackStore:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(Database(self._record, MIGRATIONS))
+            record = Database(
+                self._record, MIGRATIONS, survives_power_loss=self._survives_power_loss
+            )
+            database = await stack.enter_async_context(record)
             self._debts = Debts(database, self._metrics, max_bytes=self._max_owed_bytes)
             await stack.enter_async_context(self._tiered)
             self._repayment = Repayment(
@@ -71,12 +77,20 @@ class WriteBackStore:
                 renew_seconds=self._renew_seconds,
             )
             stack.push_async_callback(self._repayment.close)
-            self._repayment.start()
+            await self._repayment.start()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def pay(self, digests: Collection[Digest] | None = None) -> None:
+        """Returns when the slow tier has these, as far as they were owed, or all that is owed now.
+
+        For those who go on to say something to others about these blobs. Raises what the slow tier
+        says when it does not take one.
+        """
+        await self._repayment.pay(list(self._debts) if digests is None else digests)
 
     async def find_missing(self, digests: Collection[Digest]) -> list[Digest]:
         """See BlobStore. The slow tier is not asked for what it is owed."""

@@ -1,13 +1,21 @@
 """What every ActionCache that checks its results must do; a new one adds one line to FACTORIES."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from reapi.cas.stores.metrics import MirrorMetrics, TierMetrics
+from reapi.cas.stores.mirrored import MirroredStore
+from reapi.cas.stores.mirrored_results import MirroredResults
+from reapi.cas.stores.paid_results import PaidResults
+from reapi.cas.stores.sharded import Shard, ShardedStore
+from reapi.cas.stores.sharded_results import ShardedResults
+from reapi.cas.stores.write_back import WriteBackStore
 from reapi.clients.action_cache import RemoteActionCache
 from reapi.clients.channel import Channel
 from reapi.core.digest import digest_of
@@ -16,6 +24,8 @@ from reapi.core.interfaces import ActionCache, BlobStore
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.contracts import production_storages
 from tests.fakes.local_storage import local_storage, serving
+from tests.fakes.memory_store import MemoryBlobStore
+from tests.fakes.results import result_of
 
 
 class Caches(NamedTuple):
@@ -41,9 +51,51 @@ async def _remote(path: Path) -> AsyncIterator[Caches]:
         yield Caches(RemoteActionCache(channel), storage.blobs)
 
 
+@asynccontextmanager
+async def _mirrored(path: Path) -> AsyncIterator[Caches]:
+    async with (
+        local_storage(path / "first") as first,
+        local_storage(path / "second") as second,
+        MirroredStore(first.blobs, second.blobs, MirrorMetrics(CollectorRegistry())) as blobs,
+    ):
+        yield Caches(MirroredResults([first.action_cache, second.action_cache]), blobs)
+
+
+@asynccontextmanager
+async def _sharded(path: Path) -> AsyncIterator[Caches]:
+    async with AsyncExitStack() as stack:
+        names = ("one", "two", "three")
+        storages = {
+            name: await stack.enter_async_context(local_storage(path / name)) for name in names
+        }
+        shards = [Shard(name, 1, storage.blobs) for name, storage in storages.items()]
+        caches = {name: storage.action_cache for name, storage in storages.items()}
+        blobs = ShardedStore(shards)
+        yield Caches(ShardedResults(shards, caches, blobs), blobs)
+
+
+@asynccontextmanager
+async def _paid(path: Path) -> AsyncIterator[Caches]:
+    async with (
+        local_storage(path / "slow") as slow,
+        WriteBackStore(
+            MemoryBlobStore(),
+            slow.blobs,
+            path / "owed.db",
+            TierMetrics(CollectorRegistry()),
+            max_owed_bytes=1_000_000,
+            renew_seconds=600,
+        ) as blobs,
+    ):
+        yield Caches(PaidResults(slow.action_cache, blobs), blobs)
+
+
 FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Caches]]] = {
     "local": _local,
     "remote": _remote,
+    "mirrored": _mirrored,
+    "sharded": _sharded,
+    "paid": _paid,
 }
 
 
@@ -66,11 +118,6 @@ async def caches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         factory = partial(_of_production, production_storages.opener(request, request.param))
     async with factory(tmp_path) as made:
         yield made
-
-
-def result_of(output: bytes) -> re_pb2.ActionResult:
-    digest = digest_of(output).to_message()
-    return re_pb2.ActionResult(output_files=[re_pb2.OutputFile(path="out", digest=digest)])
 
 
 async def test_what_was_put_is_got_back(caches: Caches) -> None:

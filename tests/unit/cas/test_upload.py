@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas import upload
 from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ResourceExhausted
@@ -41,8 +40,8 @@ async def test_streams_of_one_name_may_follow_while_the_first_is_stored(tmp_path
 async def test_the_upload_that_waits_longest_is_dropped_for_one_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "_IDLE_UPLOADS", 2)
     async with local_storage(tmp_path) as storage:
+        monkeypatch.setattr(storage.uploads, "_most_idle", 2)
         for name in "abc":
             await begin(storage, name, digest_of(DATA))
         received = [storage.uploads.received_bytes(name) for name in "abc"]

@@ -290,6 +290,71 @@ class TestSlowTierDown:
             await tiers.store.find_missing([digest_of(b"other")])
 
 
+class TestPay:
+    async def test_what_is_paid_is_in_the_slow_tier(self, tiers: Tiers) -> None:
+        small, large = digest_of(b"small"), digest_of(LARGE)
+        await tiers.store.write_many({small: b"small"})
+        await tiers.store.write(large, chunks(LARGE))
+        await tiers.store.pay([small, large, digest_of(b"never owed")])
+        assert tiers.slow.blobs == {small: b"small", large: LARGE}
+        assert tiers.count("owed_bytes") == 0
+
+    async def test_all_that_is_owed_can_be_paid(self, tiers: Tiers) -> None:
+        digests = [digest_of(b"%d" % number) for number in range(50)]
+        for number, digest in enumerate(digests):
+            await tiers.store.write_many({digest: b"%d" % number})
+        await tiers.store.pay()
+        assert await tiers.slow.find_missing(digests) == []
+
+    async def test_a_copy_under_way_is_waited_for_and_not_begun_again(self, tiers: Tiers) -> None:
+        tiers.slow.gate.clear()
+        small = digest_of(b"small")
+        await tiers.store.write_many({small: b"small"})
+        await tiers.slow.attempts.get()
+        paying = asyncio.create_task(tiers.store.pay([small]))
+        await asyncio.wait((paying,), timeout=0)
+        assert not paying.done()
+        tiers.slow.gate.set()
+        await paying
+        assert tiers.slow.attempts.empty()
+
+    async def test_it_does_not_wait_until_copies_are_tried_again(self, tiers: Tiers) -> None:
+        tiers.slow.error = DOWN
+        small = digest_of(b"small")
+        await tiers.store.write_many({small: b"small"})
+        await tiers.copied()
+        with pytest.raises(Unavailable):
+            await tiers.store.pay([small])
+        tiers.slow.error = None
+        await tiers.store.pay([small])
+        assert tiers.slow.blobs == {small: b"small"}
+
+    async def test_one_who_stops_waiting_stops_no_copy(self, tiers: Tiers) -> None:
+        tiers.slow.gate.clear()
+        small = digest_of(b"small")
+        await tiers.store.write_many({small: b"small"})
+        paying = asyncio.create_task(tiers.store.pay([small]))
+        await tiers.slow.attempts.get()
+        paying.cancel()
+        await asyncio.wait((paying,))
+        tiers.slow.gate.set()
+        await tiers.copied()
+        assert tiers.slow.blobs == {small: b"small"}
+
+    async def test_a_record_says_whether_anything_is_owed(self, tmp_path: Path) -> None:
+        tiers = Tiers(tmp_path)
+        await tiers.open()
+        tiers.slow.error = DOWN
+        await tiers.store.write_many({digest_of(b"small"): b"small"})
+        await tiers.close()
+        assert await debts.has_debts(tiers.record)
+        tiers.slow.error = None
+        await tiers.open()
+        await tiers.store.pay()
+        await tiers.close()
+        assert not await debts.has_debts(tiers.record)
+
+
 class TestLosses:
     async def test_what_the_fast_tier_lost_is_missing(self, tiers: Tiers) -> None:
         tiers.slow.gate.clear()
@@ -365,7 +430,6 @@ class TestLosses:
         await tiers.open(renew_seconds=0)
         small = digest_of(b"small")
         await tiers.store.write_many({small: b"small"})
-        assert await renewed.get() == []
         assert [await renewed.get() for _ in range(2)] == [[small]] * 2
         await tiers.close()
 

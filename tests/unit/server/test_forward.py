@@ -22,7 +22,8 @@ from reapi.core.interfaces import Call
 from reapi.core.rpc import RpcServer, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
-from reapi.server.forward import SERVICE_NAMES, Forwarder
+from reapi.server.forward import SERVICE_NAMES, SERVICES, Forwarder
+from reapi.server.reachability import Reachability
 from tests.fakes.raw_client import RawService, details_of, failure_of
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"]
@@ -140,10 +141,13 @@ class Frontend:
 @asynccontextmanager
 async def frontend_of(scheduler_address: str) -> AsyncIterator[Frontend]:
     async with AsyncExitStack() as stack:
-        forwarder = Forwarder(await stack.enter_async_context(Channel(scheduler_address)))
+        channel = await stack.enter_async_context(Channel(scheduler_address))
+        reachability = await stack.enter_async_context(
+            Reachability([channel], "the scheduler", SERVICES[0].full_name)
+        )
         health = HealthService(SERVICE_NAMES | {"cas"})
-        await stack.enter_async_context(forwarder.reporting(health))
-        rows = [*forwarder.methods(), *health.methods()]
+        reachability.add_listener(lambda lost: health.set_available(SERVICE_NAMES, not lost))
+        rows = [*Forwarder(reachability).methods(), *health.methods()]
         server = await stack.enter_async_context(RpcServer(rows, listen="127.0.0.1:0"))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         yield Frontend(await stack.enter_async_context(channel), scheduler_address)
