@@ -18,9 +18,9 @@ from reapi.core.digest import digest_of
 from .comparison import table
 from .limits import measure_limits
 from .load import measure, measure_burst
+from .parts import measure_parts
 from .scenarios import SCENARIOS, Scenario, no_op_actions
 from .servers import ALL_CORES, RunningServer, pin, running_server
-from .storage import measure_storage
 from .wire import FreshBlob, Wire
 
 LARGE_BLOB_BYTES = 2 << 30
@@ -40,10 +40,10 @@ def main() -> None:
         if chosen:
             report = _measure_calls(Path(folder), chosen, arguments)
             print("\n".join(_closing_lines(report)))
-        rows = measure_storage(Path(folder), arguments.only, arguments.scale)
+        rows = measure_parts(Path(folder), arguments.only, arguments.scale)
     if rows:
         print("\n" + "\n".join(table(rows)))
-    report["storage"] = [asdict(row) for row in rows]
+    report["parts"] = [asdict(row) for row in rows]
     print(json.dumps(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")

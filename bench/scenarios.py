@@ -125,7 +125,7 @@ async def _stream_writes(wire: Wire) -> Operation:
 
 async def no_op_actions(wire: Wire, count: int = 6000) -> Operation:
     """As many different actions that run /bin/true on nothing, each to be run once."""
-    actions = await _upload_actions(wire, count)
+    actions = await upload_actions(wire, count)
 
     async def run(number: int) -> None:
         await wire.execute(actions[number], skip_cache_lookup=True)
@@ -134,7 +134,7 @@ async def no_op_actions(wire: Wire, count: int = 6000) -> Operation:
 
 
 async def _cached_actions(wire: Wire) -> Operation:
-    actions = await _upload_actions(wire, 50)
+    actions = await upload_actions(wire, 50)
     for action in actions:
         await wire.execute(action, skip_cache_lookup=False)
 
@@ -144,7 +144,7 @@ async def _cached_actions(wire: Wire) -> Operation:
     return run
 
 
-async def _upload_actions(wire: Wire, count: int) -> list[Digest]:
+async def upload_actions(wire: Wire, count: int) -> list[Digest]:
     """Actions that run /bin/true on nothing; their salts differ."""
     command = re_pb2.Command(arguments=["/bin/true"])
     command_digest, root_digest = await wire.upload([command.SerializeToString(), b""])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
 import grpc.aio
-from google.longrunning.operations_pb2 import Operation
+from google.longrunning.operations_pb2 import CancelOperationRequest, Operation
 
 from reapi.clients.channel import FRAME_BYTES
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
@@ -38,6 +38,8 @@ class Wire:
         self.get_result = self._channel.unary_unary(_REAPI + "ActionCache/GetActionResult")
         self.update_result = self._channel.unary_unary(_REAPI + "ActionCache/UpdateActionResult")
         self._execute = self._channel.unary_stream(_REAPI + "Execution/Execute")
+        self._wait = self._channel.unary_stream(_REAPI + "Execution/WaitExecution")
+        self._cancel = self._channel.unary_unary("/google.longrunning.Operations/CancelOperation")
         self._read = self._channel.unary_stream("/google.bytestream.ByteStream/Read")
         self._write = self._channel.stream_unary("/google.bytestream.ByteStream/Write")
 
@@ -74,6 +76,27 @@ class Wire:
             raise SystemExit(f"an action failed: {response.status}")
         if response.result.exit_code:
             raise SystemExit(f"an action exited with {response.result.exit_code}")
+
+    async def begin(self, action_digest: Digest) -> str:
+        """Asks for an action; its operation, which goes on although nobody watches it here."""
+        request = re_pb2.ExecuteRequest(
+            action_digest=action_digest.to_message(), skip_cache_lookup=True
+        )
+        call = self._execute(request.SerializeToString())
+        name = Operation.FromString(await call.read()).name
+        call.cancel()
+        return name
+
+    async def wait(self, name: str) -> grpc.aio.UnaryStreamCall:
+        """Watches an operation; the first message has come."""
+        request = re_pb2.WaitExecutionRequest(name=name)
+        call = self._wait(request.SerializeToString())
+        await call.read()
+        return call
+
+    async def cancel(self, name: str) -> None:
+        """Ends an operation."""
+        await self._cancel(CancelOperationRequest(name=name).SerializeToString())
 
     async def read_stream(self, digest: Digest) -> None:
         """Reads a blob and drops it."""

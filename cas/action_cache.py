@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+from reapi.core.cache_state import CacheFinding, CacheState, ResultAbsent, time_text
 from reapi.core.digest import Digest
-from reapi.core.errors import NotFound
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
 
@@ -15,9 +15,10 @@ from .presence import Presence
 from .result_intake import take_in
 from .result_key import result_key
 from .result_lifetimes import ResultLifetimes
-from .state.interface import ResultRow, ResultTable
+from .state.interface import Removal, ResultRow, ResultTable
 from .write_health import STATE, WriteHealth
 
+_MOST_MISSING_SHOWN = 3
 _KNOWN_BYTES = 32 << 20
 _KNOWN_OVERHEAD_BYTES = 1000
 
@@ -78,20 +79,47 @@ class IndexedActionCache:
     async def _get_stored(self, name: tuple[str, Digest], key: bytes, version: int) -> ActionResult:
         row = await self._table.find(key)
         if row is None:
-            raise _absent(name[1])
-        if row.stored < self._lifetimes.first_valid(name[0]):
-            if row.stored < self._lifetimes.first_unexpired():
-                await self._table.remove(key, row)
-            raise _absent(name[1])
+            raise _absent(name[1], CacheFinding(CacheState.ABSENT))
         epoch = self._presence.epoch()
-        if await self._blobs.find_missing(unpack_closure(row.closure)):
-            await self._table.remove(key, row)
-            raise _absent(name[1])
+        finding = await self._look_at(name[0], row)
+        if finding.state is not CacheState.PRESENT:
+            # That a result was purged may be taken back by the same setting.
+            if finding.state is not CacheState.PURGED:
+                removal = Removal(finding.at, finding.state, finding.detail)
+                await self._table.remove(key, row, removal)
+            raise _absent(name[1], finding)
         if row.used < self._presence.stamp():
             await self._table.touch(key, self._presence.stamp())
         result = ActionResult.FromString(row.action_result)
         self._remember(name, _Known(result, epoch, version, row.stored, _cost(row.action_result)))
         return result
+
+    async def explain(self, instance_name: str, action_digest: Digest) -> CacheFinding:
+        """See CacheInspector."""
+        row = await self._table.find(result_key(instance_name, action_digest))
+        if row is None:
+            return CacheFinding(CacheState.ABSENT)
+        return await self._look_at(instance_name, row)
+
+    async def last_removal(self, instance_name: str, action_digest: Digest) -> CacheFinding | None:
+        """See CacheInspector."""
+        removal = await self._table.last_removal(result_key(instance_name, action_digest))
+        return removal and CacheFinding(removal.why, removal.at, removal.detail)
+
+    async def _look_at(self, instance_name: str, row: ResultRow) -> CacheFinding:
+        """Whether the result of a row counts, and why it does not."""
+        now = self._presence.now()
+        if row.stored < self._lifetimes.first_valid(instance_name):
+            is_expired = row.stored < self._lifetimes.first_unexpired()
+            state = CacheState.EXPIRED if is_expired else CacheState.PURGED
+            return CacheFinding(state, now, f"stored on {time_text(row.stored)}")
+        missing = await self._blobs.find_missing(unpack_closure(row.closure))
+        if missing:
+            subjects = ", ".join(digest.subject for digest in missing[:_MOST_MISSING_SHOWN])
+            more = len(missing) - _MOST_MISSING_SHOWN
+            detail = f"{subjects} and {more} more" if more > 0 else subjects
+            return CacheFinding(CacheState.INCOMPLETE, now, detail)
+        return CacheFinding(CacheState.PRESENT, row.stored)
 
     async def put(
         self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""
@@ -131,5 +159,5 @@ def _cost(serialized: bytes) -> int:
     return 3 * len(serialized) + _KNOWN_OVERHEAD_BYTES
 
 
-def _absent(action_digest: Digest) -> NotFound:
-    return NotFound(f"no result for action {action_digest}")
+def _absent(action_digest: Digest, finding: CacheFinding) -> ResultAbsent:
+    return ResultAbsent(f"no result for action {action_digest}: {finding.sentence}", finding)

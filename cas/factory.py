@@ -5,8 +5,10 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -30,6 +32,7 @@ from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Recovery
 from .result_lifetimes import ResultLifetimes
+from .state.interface import ResultTable
 from .state.opened import OpenState, open_state
 from .state.sqlite import SqliteState
 from .storage import Parts, Storage
@@ -37,6 +40,10 @@ from .stores.metrics import TierMetrics
 from .stores.tiered import TieredStore
 from .upload import Uploads
 from .write_health import OBJECTS, STATE, WriteHealth
+
+if TYPE_CHECKING:
+    from reapi.core.postgresql.pool import PostgresqlPool
+    from reapi.core.postgresql.term import Term
 
 _THREADS = 4
 """For what moves bytes to and from the disk; two cores cannot hash faster with more."""
@@ -97,11 +104,13 @@ async def open_storage(
             idle_seconds=config.upload_idle_seconds,
         )
         stack.push_async_callback(uploads.aclose)
+        action_cache = partial(_action_cache, base, config, blobs, capacity, health, now)
         yield Storage(
             parts=_parts(base, quarantine, evictor),
             blobs=blobs,
             reads=await _cached(config, blobs, registry, member, stack),
-            action_cache=_action_cache(base, config, blobs, capacity, health, now),
+            action_cache=action_cache(base.state.results),
+            action_cache_in=_action_cache_in(base.state.postgresql, action_cache),
             uploads=uploads,
             chunk_records=ChunkRecords(base.state.results, base.presence),
             invocations=base.invocations,
@@ -210,12 +219,13 @@ def _action_cache(
     capacity: Capacity,
     health: WriteHealth,
     now: Callable[[], int],
+    table: ResultTable,
 ) -> IndexedActionCache:
     lifetimes = ResultLifetimes(
         now, ttl_seconds=config.result_ttl_seconds, results_since=config.results_since
     )
     return IndexedActionCache(
-        table=base.state.results,
+        table=table,
         blobs=blobs,
         blobs_for=blobs.for_instance,
         presence=base.presence,
@@ -223,6 +233,20 @@ def _action_cache(
         lifetimes=lifetimes,
         health=health,
     )
+
+
+def _action_cache_in(
+    pool: "PostgresqlPool | None", action_cache: Callable[[ResultTable], IndexedActionCache]
+) -> Callable[["Term"], AbstractAsyncContextManager[IndexedActionCache]]:
+    @asynccontextmanager
+    async def action_cache_in(term: "Term") -> AsyncIterator[IndexedActionCache]:
+        from .state.postgresql_results import PostgresqlResults
+
+        assert pool is not None, "terms are in PostgreSQL"
+        async with PostgresqlResults(pool, term) as table:
+            yield action_cache(table)
+
+    return action_cache_in
 
 
 def _parts(base: _Base, quarantine: Quarantine, evictor: Evictor) -> Parts:

@@ -1,10 +1,11 @@
 """ResultAdminService: where results are from, and how bad ones are taken out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from reapi.core.cache_state import CacheState
 from reapi.core.digest import Digest
 from reapi.core.errors import InvalidArgument
 from reapi.core.interfaces import Call
@@ -12,7 +13,7 @@ from reapi.core.rpc import Method, bind
 from reapi.protos.reapi.admin.v1 import admin_pb2
 
 from .result_key import parse_result_key
-from .state.interface import ResultQuery, ResultRow, ResultTable
+from .state.interface import Removal, ResultQuery, ResultRow, ResultTable
 
 _SERVICE = admin_pb2.DESCRIPTOR.services_by_name["ResultAdminService"]
 _ROWS_PER_RESPONSE = 500
@@ -23,8 +24,9 @@ Found = tuple[bytes, ResultRow, admin_pb2.StoredResult]
 class ResultAdminService:
     """Answers from the table; rows of other kinds that are kept there are left alone."""
 
-    def __init__(self, results: ResultTable) -> None:
+    def __init__(self, results: ResultTable, now: Callable[[], int]) -> None:
         self._results = results
+        self._now = now
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -49,8 +51,9 @@ class ResultAdminService:
         async for batch in self._select(query):
             are_gone = [True] * len(batch)
             if not request.dry_run:
+                removal = Removal(self._now(), CacheState.REVOKED)
                 are_gone = await asyncio.gather(  # one commit for all of them
-                    *(self._results.remove(key, row) for key, row, _ in batch)
+                    *(self._results.remove(key, row, removal) for key, row, _ in batch)
                 )
             yield admin_pb2.RevokeResultsResponse(
                 results=[

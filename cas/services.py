@@ -26,5 +26,5 @@ def services(storage: Storage, instances: Instances, *, has_execution: bool) -> 
         *ByteStreamService(reads, storage.uploads, instances, blobs).methods(),
         *ActionCacheService(storage.action_cache, reads, instances).methods(),
     ]
-    admin = ResultAdminService(storage.parts.results)
+    admin = ResultAdminService(storage.parts.results, storage.presence.now)
     return [*storage.invocations.watched(methods), *admin.methods()]

@@ -1,6 +1,8 @@
 """An open storage: what the services use, and what looks after it."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from .write_health import WriteHealth
 
 if TYPE_CHECKING:
     from reapi.core.postgresql.pool import PostgresqlPool
+    from reapi.core.postgresql.term import Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,9 @@ class Storage:
     reads: BlobStore
     """The same blobs, large ones through the cache on the local disk, if there is one."""
     action_cache: IndexedActionCache
+    action_cache_in: "Callable[[Term], AbstractAsyncContextManager[IndexedActionCache]]"
+    """The same results for one who may write them only in a term of office, if there are terms:
+    afterwards `put` raises Aborted."""
     uploads: Uploads
     chunk_records: ChunkRecords
     invocations: Invocations

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from reapi.core.errors import ReapiError
 
     from .client import Client
+    from .fleet import ClusterStatus, DrainProgress, Fleet, QueueStatus
     from .model import (
         ActionDetails,
         Activity,
+        Attempt,
         CommandSpec,
         CommandTimedOut,
+        Difference,
         Entry,
         EntryKind,
+        Explanation,
+        HistoryEntry,
+        HistoryQuery,
         Operation,
         Progress,
         ResultQuery,
@@ -36,14 +42,23 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionDetails",
     "Activity",
+    "Attempt",
     "Client",
+    "ClusterStatus",
     "CommandSpec",
     "CommandTimedOut",
+    "Difference",
     "Digest",
+    "DrainProgress",
     "Entry",
     "EntryKind",
+    "Explanation",
+    "Fleet",
+    "HistoryEntry",
+    "HistoryQuery",
     "Operation",
     "Progress",
+    "QueueStatus",
     "ReapiError",
     "ResultQuery",
     "RunProgress",
@@ -59,6 +74,10 @@ __all__ = [
 _MODULES = {
     "Client": "reapi.clients.client",
     "SyncClient": "reapi.clients.sync_client",
+    "ClusterStatus": "reapi.clients.fleet",
+    "DrainProgress": "reapi.clients.fleet",
+    "Fleet": "reapi.clients.fleet",
+    "QueueStatus": "reapi.clients.fleet",
     "Digest": "reapi.core.digest",
     "ReapiError": "reapi.core.errors",
 }

@@ -73,6 +73,7 @@ class Channel:
         self._request_metadata = request_metadata
         self._calls: dict[str, Any] = {}
         self._was_reached = False
+        self._abandonable: set[Any] = set()
         self._channel: grpc.aio.Channel
 
     async def __aenter__(self) -> Self:
@@ -183,7 +184,17 @@ class Channel:
     ) -> BidirectionalCall[Request, Reply]:
         """Opens a stream in both directions; use it as an async context manager."""
         call = self._callable("stream_stream", method)(metadata=self._metadata())
+        self._abandonable.add(call)
+        call.add_done_callback(self._abandonable.discard)
         return BidirectionalCall(call, self._error)
+
+    def abandon(self) -> None:
+        """Ends the bidirectional and the relayed calls under way as Unavailable.
+
+        For when another server does their work now, whatever this one does.
+        """
+        for call in self._abandonable.copy():
+            call.cancel()
 
     async def relay(
         self,
@@ -207,6 +218,7 @@ class Channel:
         else:
             call = self._channel.stream_stream(path)(**options)
             sending = asyncio.create_task(_send_each(call, request))
+        self._abandonable.add(call)
         try:
             async for reply in call:
                 yield reply
@@ -218,8 +230,10 @@ class Channel:
             # It may be the requests that broke off, and cancelled the call.
             if sending is not None and sending.done():
                 sending.result()
+            _raise_if_abandoned()
             raise
         finally:
+            self._abandonable.discard(call)
             call.cancel()
             if sending is not None:
                 sending.cancel()
@@ -289,6 +303,9 @@ class BidirectionalCall(Generic[Request, Reply]):
             await self._call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             raise self._error_of_call(error) from error
+        except asyncio.CancelledError:
+            _raise_if_abandoned()
+            raise
         if not await send_unless_over(self._call, request):
             raise Unavailable("the other side has ended the stream")
 
@@ -302,6 +319,16 @@ class BidirectionalCall(Generic[Request, Reply]):
                 yield reply
         except grpc.aio.AioRpcError as error:
             raise self._error_of_call(error) from error
+        except asyncio.CancelledError:
+            _raise_if_abandoned()
+            raise
+
+
+def _raise_if_abandoned() -> None:
+    """Call it when a call was cancelled: perhaps not by its caller's own cancellation."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise Unavailable("another server does the work of this one now") from None
 
 
 async def send_unless_over(call: Any, request: Message | bytes) -> bool:

@@ -18,12 +18,17 @@ from .capabilities import check_digest_function, get_status
 from .channel import Channel
 from .download import download
 from .file_digests import FileDigests, default_cache_path
+from .fleet import Fleet
+from .history import explain, list_history
 from .listing import list_directory
 from .merkle import LocalTree, build_tree
 from .model import (
     ActionDetails,
     CommandSpec,
     Entry,
+    Explanation,
+    HistoryEntry,
+    HistoryQuery,
     Operation,
     ResultQuery,
     RunProgress,
@@ -289,11 +294,18 @@ class Client:
         async with _deadline(timeout):
             return await get_operation(self._channel, name, function=self._function)
 
-    async def list_operations(self, *, timeout: float | None = None) -> list[Operation]:
-        """All operations that the server still knows."""
+    @property
+    def fleet(self) -> Fleet:
+        """The workers of the server's scheduler, for operators."""
+        return Fleet(self._channel)
+
+    async def list_operations(
+        self, wanted: str = "", *, timeout: float | None = None
+    ) -> list[Operation]:
+        """All operations that the server still knows, or those that the filter `wanted` names."""
         async with _deadline(timeout):
             operations = list_operations(
-                self._channel, self._instance_name, function=self._function
+                self._channel, self._instance_name, wanted=wanted, function=self._function
             )
             return [operation async for operation in operations]
 
@@ -323,6 +335,25 @@ class Client:
         async with _deadline(timeout):
             found = revoke_results(self._channel, query, dry_run=dry_run)
             return [result async for result in found]
+
+    async def explain(self, subject: Digest | str, *, timeout: float | None = None) -> Explanation:
+        """Why an action, or the operation of that name, was cached or not, and what became of it.
+
+        Raises NotFound for an operation that is not known, Unimplemented on servers other than
+        ours.
+        """
+        async with _deadline(timeout):
+            return await explain(self._channel, self._instance_name, subject)
+
+    async def list_history(
+        self, query: HistoryQuery, *, timeout: float | None = None
+    ) -> list[HistoryEntry]:
+        """Finished operations that `query` means, of all instances if it names none, latest first.
+
+        Unimplemented on servers other than ours.
+        """
+        async with _deadline(timeout):
+            return await list_history(self._channel, query)
 
     async def list_workers(self, *, timeout: float | None = None) -> list[Worker]:
         """The workers that the scheduler knows, by name."""

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
 from reapi.protos.reapi.admin.v1 import admin_pb2
+from reapi.protos.reapi.scheduler.v1 import scheduler_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -46,6 +47,7 @@ _REAPI = re_pb2.DESCRIPTOR
 _BYTESTREAM = bytestream_pb2.DESCRIPTOR
 _OPERATIONS = operations_pb2.DESCRIPTOR
 _ADMIN = admin_pb2.DESCRIPTOR
+_SCHEDULER = scheduler_pb2.DESCRIPTOR
 _WORKER = worker_pb2.DESCRIPTOR
 _HEALTH = health_pb2.DESCRIPTOR
 
@@ -122,6 +124,21 @@ REVOKE_RESULTS = _method(
     admin_pb2.RevokeResultsRequest,
     admin_pb2.RevokeResultsResponse,
 )
+EXPLAIN = _method(
+    _SCHEDULER,
+    "SchedulerService.Explain",
+    scheduler_pb2.ExplainRequest,
+    scheduler_pb2.ExplainResponse,
+)
+LIST_HISTORY = _method(
+    _SCHEDULER,
+    "SchedulerService.ListHistory",
+    scheduler_pb2.ListHistoryRequest,
+    scheduler_pb2.ListHistoryResponse,
+)
+HEALTH_WATCH = _method(
+    _HEALTH, "Health.Watch", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+)
 CONNECT = _method(
     _WORKER, "WorkerService.Connect", worker_pb2.ConnectRequest, worker_pb2.ConnectResponse
 )
@@ -131,6 +148,27 @@ LIST_WORKERS = _method(
     worker_pb2.ListWorkersRequest,
     worker_pb2.ListWorkersResponse,
 )
-WATCH_HEALTH = _method(
-    _HEALTH, "Health.Watch", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+CORDON_WORKERS = _method(
+    _SCHEDULER,
+    "SchedulerService.CordonWorkers",
+    scheduler_pb2.CordonWorkersRequest,
+    scheduler_pb2.CordonWorkersResponse,
+)
+DRAIN_WORKERS = _method(
+    _SCHEDULER,
+    "SchedulerService.DrainWorkers",
+    scheduler_pb2.DrainWorkersRequest,
+    scheduler_pb2.DrainWorkersResponse,
+)
+SET_EXPECTED_WORKERS = _method(
+    _SCHEDULER,
+    "SchedulerService.SetExpectedWorkers",
+    scheduler_pb2.SetExpectedWorkersRequest,
+    scheduler_pb2.SetExpectedWorkersResponse,
+)
+GET_CLUSTER = _method(
+    _SCHEDULER,
+    "SchedulerService.GetCluster",
+    scheduler_pb2.GetClusterRequest,
+    scheduler_pb2.GetClusterResponse,
 )

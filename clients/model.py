@@ -25,13 +25,23 @@ class Stage(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One state of an operation; `response`, the protocol's own message, is set once it is done."""
+    """One state of an operation; `response`, the protocol's own message, is set once it is done.
+
+    `position` is its place in the queue from 1, or 0; `reason` says why it waits or why this
+    worker runs it. Servers other than ours do not tell what follows `response`.
+    """
 
     name: str
     stage: Stage
     action_digest: Digest | None
     worker: str
     response: ExecuteResponse | None
+    position: int = 0
+    expected_start: datetime | None = None
+    attempts: int = 0
+    reason: str = ""
+    invocation: str = ""
+    target: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -184,8 +194,95 @@ class StoredResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One lease of an action. `end` says how it ended; empty while it runs."""
+
+    worker: str
+    epoch: int
+    leased: datetime | None
+    reason: str
+    end: str
+    ended: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """An operation of the past, or one that goes on: then `finished` is None.
+
+    `cache_state` is what the action cache said when it began: `present` when it answered.
+    `duration_seconds` is what the command itself took. `status_code` is a google.rpc code.
+    """
+
+    operation: str
+    instance_name: str
+    action_digest: Digest
+    tenant: str
+    invocation: str
+    target: str
+    mnemonic: str
+    queued: datetime | None
+    started: datetime | None
+    finished: datetime | None
+    duration_seconds: float | None
+    cache_state: str
+    exit_code: int
+    status_code: int
+    message: str
+    attempts: Sequence[Attempt]
+
+    @property
+    def cached(self) -> bool:
+        return self.cache_state == "present"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Finished operations for which all conditions hold that are set; the `limit` latest."""
+
+    instance_name: str = ""
+    target: str = ""
+    worker: str = ""
+    since: datetime | None = None
+    failed: bool = False
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One respect in which an action differs from an earlier one, such as an input or argument."""
+
+    kind: str
+    subject: str
+    earlier: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an action was cached or not, waits or waited, and ran where it did.
+
+    `lines` tell all of it to a person. `run_reason` is why it ran in spite of the cache, and
+    `differences` are those from `compared_with`, where they are the reason; `notes` say what could
+    not be compared. `history` begins with the operation that is explained.
+    """
+
+    lines: Sequence[str]
+    cache_state: str
+    cache_reason: str
+    run_reason: str
+    differences: Sequence[Difference]
+    notes: Sequence[str]
+    compared_with: HistoryEntry | None
+    history: Sequence[HistoryEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker as the scheduler sees it."""
+    """A worker as the scheduler sees it.
+
+    Of `resources`, `booked` ones are taken by what it runs; `cpu` is in thousandths of a core and
+    `memory` in bytes.
+    """
 
     name: str
     slots: int
@@ -193,6 +290,11 @@ class Worker:
     is_connected: bool
     is_draining: bool
     operations: Sequence[str]
+    is_cordoned: bool = False
+    resources: Mapping[str, int] = field(default_factory=dict)
+    booked: Mapping[str, int] = field(default_factory=dict)
+    ordinal: int | None = None
+    last_heard: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Operations by name: look at one, list them, cancel one."""
 
 from collections.abc import AsyncGenerator
+from datetime import UTC
 
 from google.longrunning import operations_pb2
 
@@ -14,9 +15,11 @@ from reapi.core.digest import (
 )
 from reapi.core.errors import Internal, error_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ExecutedActionMetadata,
     ExecuteOperationMetadata,
     ExecuteResponse,
 )
+from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import ExecutionState
 
 from .channel import CALL_SECONDS, Channel
 from .methods import CANCEL_OPERATION, GET_OPERATION, LIST_OPERATIONS
@@ -45,14 +48,17 @@ async def list_operations(
     channel: Channel,
     instance_name: str,
     *,
+    wanted: str = "",
     function: DigestFunction = SHA256,
     timeout: float | None = CALL_SECONDS,
 ) -> AsyncGenerator[Operation, None]:
     """All operations that the server still knows; `timeout` is for each page of them.
 
-    `function` as in `operation_of`.
+    `wanted` is a filter such as `stage=QUEUED AND tenant=main`. `function` as in `operation_of`.
     """
-    request = operations_pb2.ListOperationsRequest(name=instance_name, page_size=_PAGE_SIZE)
+    request = operations_pb2.ListOperationsRequest(
+        name=instance_name, filter=wanted, page_size=_PAGE_SIZE
+    )
     while True:
         page = await channel.unary(LIST_OPERATIONS, request, timeout=timeout)
         for message in page.operations:
@@ -85,13 +91,30 @@ def operation_of(message: operations_pb2.Operation, function: DigestFunction = S
         if not message.response.Unpack(response):
             raise Internal(f"operation {message.name!r} is done without an ExecuteResponse")
     partial = metadata.partial_execution_metadata
+    state = _state(partial)
+    has_start = state.HasField("expected_start")
     return Operation(
         name=message.name,
         stage=Stage(metadata.stage),
         action_digest=_action_digest(metadata, function),
         worker=response.result.execution_metadata.worker if response else partial.worker,
         response=response,
+        position=state.position,
+        expected_start=state.expected_start.ToDatetime(UTC) if has_start else None,
+        attempts=state.attempts,
+        reason=state.reason,
+        invocation=state.invocation,
+        target=state.target,
     )
+
+
+def _state(partial: ExecutedActionMetadata) -> ExecutionState:
+    """What our scheduler says beyond REAPI; empty when another one speaks."""
+    state = ExecutionState()
+    for one in partial.auxiliary_metadata:
+        if one.Unpack(state):
+            break
+    return state
 
 
 def _action_digest(metadata: ExecuteOperationMetadata, default: DigestFunction) -> Digest | None:

@@ -98,5 +98,7 @@ class SyncClient:
     cancel_operation = _waiting(Client.cancel_operation)
     list_results = _waiting(Client.list_results)
     revoke_results = _waiting(Client.revoke_results)
+    explain = _waiting(Client.explain)
+    list_history = _waiting(Client.list_history)
     list_workers = _waiting(Client.list_workers)
     get_status = _waiting(Client.get_status)

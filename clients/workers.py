@@ -1,5 +1,7 @@
 """The workers that a scheduler knows."""
 
+from datetime import UTC
+
 from reapi.protos.reapi.worker.v1.worker_pb2 import ListWorkersRequest
 
 from .channel import CALL_SECONDS, Channel
@@ -18,6 +20,13 @@ async def list_workers(channel: Channel, *, timeout: float | None = CALL_SECONDS
             is_connected=worker.connected,
             is_draining=worker.draining,
             operations=list(worker.operations),
+            is_cordoned=worker.cordoned,
+            resources={one.name: one.amount for one in worker.resources},
+            booked={one.name: one.amount for one in worker.booked},
+            ordinal=worker.ordinal if worker.HasField("ordinal") else None,
+            last_heard=(
+                worker.last_heard.ToDatetime(UTC) if worker.HasField("last_heard") else None
+            ),
         )
         for worker in reply.workers
     ]

@@ -52,9 +52,8 @@ class HealthService:
     async def watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
-        """The state now and at every change, until the caller hangs up or the server stops: its
-        drain waits for calls, and need not wait for this one.
-        """
+        """The state now and at every change, until the caller hangs up or `stop_serving`: a server
+        that drains waits for its calls to end."""
         last = None
         while True:
             changed = self._changed

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
 
+from .cache_state import CacheFinding
 from .digest import Digest
 from .errors import ReapiError
 
@@ -65,8 +66,9 @@ class ActionCache(Protocol):
     async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
         """The result whose blobs are all present; they stay readable for the retention time (AC2).
 
-        Raises NotFound when there is none, or when a blob that it needs is gone. The message is
-        shared with other callers: copy it before changing it.
+        Raises NotFound when there is none, or when a blob that it needs is gone: ResultAbsent,
+        which says why, where that is known. The message is shared with other callers: copy it
+        before changing it.
         """
 
     async def put(
@@ -78,6 +80,18 @@ class ActionCache(Protocol):
 
         Raises InvalidArgument for a malformed result and FailedPrecondition (BlobsMissing) when a
         blob that it names is absent.
+        """
+
+
+class CacheInspector(Protocol):
+    """Says why the ActionCache has a result or has none. Changes nothing."""
+
+    async def explain(self, instance_name: str, action_digest: Digest) -> CacheFinding:
+        """What `get` would find now: PRESENT, EXPIRED, PURGED, INCOMPLETE or ABSENT."""
+
+    async def last_removal(self, instance_name: str, action_digest: Digest) -> CacheFinding | None:
+        """Why and when a result was taken out: REVOKED, INCOMPLETE or EXPIRED. The last 10,000 of
+        all actions are remembered, whatever was stored since.
         """
 
 

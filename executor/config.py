@@ -25,6 +25,12 @@ class ExecutorConfig:
     platform: Mapping[str, str] = field(default_factory=dict)
     """The properties that this worker offers."""
 
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What actions may book on it: `cpu` in thousandths of a core, `memory` in bytes, tokens."""
+
+    ordinal: int | None = None
+    """Its place in a fleet of numbered workers, where the placement asks for one."""
+
     cache_max_size_bytes: int = 10 << 30
     """Of input files that no slot uses now; what slots use comes on top only as far as it must.
     An action whose input files are larger than this is refused."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from reapi.clients.channel import BidirectionalCall, Channel
 from reapi.clients.methods import CONNECT
+from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import ReapiError
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
     ConnectRequest,
@@ -36,11 +37,11 @@ class SchedulerLink:
 
     def __init__(
         self,
-        channel: Channel,
+        schedulers: Schedulers,
         register: Callable[[], Register],
         handle: Callable[[ConnectResponse], None],
     ) -> None:
-        self._channel = channel
+        self._schedulers = schedulers
         self._register = register
         self._handle = handle
         self._call: _Call | None = None
@@ -50,10 +51,13 @@ class SchedulerLink:
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     async def run(self) -> None:
-        """Keeps a stream open until `leave`; a lost one is replaced after a growing pause."""
-        while not self._leaving.is_set():
+        """Keeps a stream to the active scheduler open until `leave`.
+
+        A lost one is replaced after a growing pause, as soon as a scheduler is active.
+        """
+        while (channel := await self._active()) is not None:
             try:
-                await self._stream()
+                await self._stream(channel)
                 _LOG.info("the stream to the scheduler has ended")
             except ReapiError as error:
                 _LOG.warning("no stream to the scheduler: %s", error.message)
@@ -83,9 +87,24 @@ class SchedulerLink:
                 self._limit.reschedule(loop.time() + _PARTING_SECONDS)
                 await self._call.done_sending()
 
-    async def _stream(self) -> None:
+    async def _active(self) -> Channel | None:
+        """The active scheduler, once there is one; None if the worker leaves before."""
+        if self._leaving.is_set():
+            return None
+        if self._schedulers.active is None:
+            _LOG.info("waiting for an active scheduler at %s", self._schedulers.endpoint)
+        finding = asyncio.create_task(self._schedulers.next_active())
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait((finding, leaving), return_when=asyncio.FIRST_COMPLETED)
+            return finding.result() if finding.done() else None
+        finally:
+            finding.cancel()
+            leaving.cancel()
+
+    async def _stream(self, channel: Channel) -> None:
         beating: asyncio.Task[None] | None = None
-        async with self._channel.bidirectional(CONNECT) as call:
+        async with channel.bidirectional(CONNECT) as call:
             await call.send(ConnectRequest(register=self._register()))
             try:
                 async with asyncio.timeout(None) as self._limit:

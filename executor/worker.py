@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import NamedTuple, Self
 
-from reapi.clients.channel import Channel
+from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import Cancelled, ReapiError, ResourceExhausted, status_of
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
@@ -27,6 +27,7 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
     Progress,
     Register,
     Registered,
+    Resource,
 )
 
 from .action import Action
@@ -68,19 +69,22 @@ class _Held:
 class Worker:
     """Runs actions from `run` on until it is drained; an async context manager.
 
-    `channel` leads to the scheduler; `blob_store` makes the store of an instance name, which must
-    be usable as long as the worker is. Leaving the context kills what still runs.
+    `schedulers` know the one that gives leases; `blob_store` makes the store of an instance name,
+    which must be usable as long as the worker is. Leaving the context kills what still runs.
     """
 
     def __init__(
-        self, config: ExecutorConfig, channel: Channel, blob_store: Callable[[str], BlobStore]
+        self,
+        config: ExecutorConfig,
+        schedulers: Schedulers,
+        blob_store: Callable[[str], BlobStore],
     ) -> None:
         self._config = config
         self._blob_store = blob_store
         self.has_joined = asyncio.Event()
         """Set once the scheduler has welcomed this worker for the first time."""
         self._session_id = str(uuid.uuid4())
-        self._link = SchedulerLink(channel, self._register, self._handle)
+        self._link = SchedulerLink(schedulers, self._register, self._handle)
         self._stack = AsyncExitStack()
         self._trees = InputTrees()
         self._held: dict[_Key, _Held] = {}
@@ -137,6 +141,11 @@ class Worker:
                 properties=[Platform.Property(name=name, value=value) for name, value in properties]
             ),
             held=[held.lease.key for held in self._held.values()],
+            resources=[
+                Resource(name=name, amount=amount)
+                for name, amount in sorted(self._config.resources.items())
+            ],
+            ordinal=self._config.ordinal,
         )
 
     def _handle(self, response: ConnectResponse) -> None:

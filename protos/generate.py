@@ -19,10 +19,11 @@ SOURCES = (
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "google/bytestream/bytestream.proto",
     "reapi/admin/v1/admin.proto",
+    "reapi/scheduler/v1/scheduler.proto",
     "reapi/worker/v1/worker.proto",
 )
 MOVED_IMPORT = re.compile(
-    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|worker))", re.MULTILINE
+    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|scheduler|worker))", re.MULTILINE
 )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .model import LeaseKey, Stage
+from .model import Choice, LeaseKey, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,22 @@ class WelcomeWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseWorker:
+    """End the stream of a worker that cannot be taken into the fleet; say why."""
+
+    worker_id: str
+    session_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class OfferLease:
     """Send the worker a lease."""
 
     worker_id: str
     execution_id: str
     epoch: int
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Outcome:
     code: int
     message: str
     violations: tuple[Violation, ...] = ()
+    retry_after_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +79,19 @@ class FinishOperations:
     outcome: Outcome | None
 
 
-Command = WelcomeWorker | OfferLease | RevokeLease | TellWaiters | FinishOperations
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Say this to the operator, in the log: it is rare and matters."""
+
+    message: str
+
+
+Command = (
+    WelcomeWorker
+    | RefuseWorker
+    | OfferLease
+    | RevokeLease
+    | TellWaiters
+    | FinishOperations
+    | Notice
+)

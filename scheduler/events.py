@@ -3,7 +3,8 @@ the end with a default, never renamed or removed (docs/decisions on the journal 
 
 from dataclasses import dataclass
 
-from .model import LeaseKey, Properties
+from .model import LeaseKey, Properties, Resources
+from .policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +12,7 @@ class Enqueue:
     """A client wants `action` run and watches it under the new `operation_name`.
 
     A mergeable one joins an equal execution in flight. `action` names the digest, function
-    included.
+    included. `expected` is the time in microseconds that history says it takes, 0 for unknown.
     """
 
     operation_name: str
@@ -21,6 +22,10 @@ class Enqueue:
     properties: Properties
     priority: int
     lease_template: bytes
+    tenant: str = ""
+    invocation: str = ""
+    resources: Resources = ()
+    expected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,18 @@ class CancelOperation:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConnected:
-    """A stream was opened. `held` are the leases that the worker says it still has."""
+    """A stream was opened. `held` are the leases that the worker says it still has.
+
+    `ordinal` is its place in a numbered fleet, -1 for none.
+    """
 
     worker_id: str
     session_id: str
     slots: int
     properties: Properties
     held: tuple[LeaseKey, ...]
+    resources: Resources = ()
+    ordinal: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,24 @@ class Restarted:
     """The process has started over from its journal: all streams are gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class CordonWorkers:
+    """Workers whose id matches the pattern, now and later, get no new leases, or do again.
+
+    The pattern is a shell's: `*`, `?`, `[...]`.
+    """
+
+    pattern: str
+    is_cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """From now on decisions follow this policy."""
+
+    policy: Policy
+
+
 Event = (
     Enqueue
     | WaiterJoined
@@ -110,4 +138,6 @@ Event = (
     | LeaseReturned
     | TimePassed
     | Restarted
+    | CordonWorkers
+    | PolicySet
 )

@@ -1,10 +1,10 @@
 """Execution: Execute and WaitExecution (conformance 1.7)."""
 
 import time
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from reapi.core.cache_state import CacheFinding, CacheState, ResultAbsent
 from reapi.core.digest import Digest, parse_digest
 from reapi.core.errors import BlobsMissing, NotFound, status_of
 from reapi.core.inlining import with_inlined_outputs
@@ -16,18 +16,25 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     DESCRIPTOR,
     Action,
     ActionResult,
+    Command,
     ExecuteRequest,
     ExecuteResponse,
+    RequestMetadata,
     WaitExecutionRequest,
 )
 from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
 
 from . import operation_message
+from .action_traits import traits_of
 from .config import SchedulerConfig
 from .dispatcher import Dispatcher
 from .events import Enqueue
 from .live_operation import LiveOperation
 from .missing_inputs import missing_inputs
+from .model import Properties, Resources
+from .operation_name import new_name
+from .platform_rewriting import UNCHANGED
+from .resource_properties import split_resources
 from .validation import (
     check_size,
     parse_action,
@@ -38,6 +45,7 @@ from .validation import (
 
 _SERVICE = DESCRIPTOR.services_by_name["Execution"]
 _MOST_INLINE_FILES = 1000
+_LONGEST_INVOCATION = 200
 _LARGEST_ROOT_READ_BYTES = 256 << 10
 
 
@@ -59,6 +67,7 @@ class ExecutionService:
     ) -> None:
         self._config = config
         self._dispatcher = dispatcher
+        self._recorder = dispatcher.history.recorder
         self._blobs = blobs
         self._action_cache = action_cache
         self._instances = instances
@@ -73,34 +82,45 @@ class ExecutionService:
         )
         action_digest = parse_digest(request.action_digest, function)
         check_size(action_digest, "action")
-        name = f"operations/{uuid.uuid4()}"
+        name = new_name(self._config.shard_name)
         try:
             blobs = {action_digest: await self._read_action(action_digest)}
             action, command_digest, root_digest = parse_action(blobs[action_digest], action_digest)
             cached = await self._look_up(request, action, action_digest)
-            if cached is None:
+            if isinstance(cached, CacheFinding):
                 blobs |= await self._read_inputs(command_digest, root_digest)
         except BlobsMissing as error:
             response = ExecuteResponse(status=status_of(error))
-            yield operation_message.done(name, action_digest, response)
+            yield self._answer(name, action_digest, response)
             return
-        if cached is not None:
+        metadata = request_metadata(call)
+        if isinstance(cached, ActionResult):
+            self._recorder.hit(name, request.instance_name, action_digest, metadata)
             cached = await self._with_inlined(request, cached, action_digest)
             response = ExecuteResponse(result=cached, cached_result=True)
-            yield operation_message.done(name, action_digest, response)
+            yield self._answer(name, action_digest, response)
             return
         command = parse_command(blobs[command_digest], command_digest)
-        template = self._lease_template(request, call, action, action_digest)
+        traits = traits_of(request.instance_name, action_digest, metadata, command)
+        template = self._lease_template(request, metadata, action, action_digest)
+        properties, resources = self._requirement(request.instance_name, action, command)
         event = Enqueue(
             operation_name=name,
             instance_name=request.instance_name,
             action=action_digest.subject,
             is_mergeable=not action.do_not_cache,
-            properties=required_properties(action, command),
+            properties=properties,
             priority=request.execution_policy.priority,
             lease_template=template.SerializeToString(),
+            tenant=request.instance_name,
+            invocation=metadata.tool_invocation_id[:_LONGEST_INVOCATION],
+            resources=resources,
+            expected=self._recorder.durations.expected(
+                request.instance_name, traits.target, traits.mnemonic
+            ),
         )
-        live = await self._dispatcher.enqueue(event, action_digest, blobs)
+        self._recorder.describe(name, traits, cached)
+        live = await self._dispatcher.enqueue(event, action_digest, metadata, blobs)
         async with aclosing(self._follow(live)) as messages:
             async for message in messages:
                 yield message
@@ -116,8 +136,15 @@ class ExecutionService:
             async for message in messages:
                 yield message
 
+    def _answer(self, name: str, action_digest: Digest, response: ExecuteResponse) -> bytes:
+        """The last message of what need not be queued; its name is known for a while."""
+        message = operation_message.done(name, action_digest, response)
+        self._dispatcher.answer(name, message)
+        return message
+
     async def _follow(self, live: LiveOperation) -> AsyncGenerator[bytes, None]:
         """The state now, then every change, until it is done; quiet streams repeat it (EX16)."""
+        live.streams += 1
         try:
             while True:
                 version, is_done = live.version, live.is_done
@@ -126,18 +153,23 @@ class ExecutionService:
                     return
                 await live.changed(version, self._config.update_interval_seconds)
         finally:
+            live.streams -= 1
             self._dispatcher.leave(live)
 
     async def _look_up(
         self, request: ExecuteRequest, action: Action, action_digest: Digest
-    ) -> ActionResult | None:
-        """The cached result, if the caller and the action allow to use one (EX9-EX11)."""
-        if request.skip_cache_lookup or action.do_not_cache:
-            return None
+    ) -> ActionResult | CacheFinding:
+        """The cached result, if caller and action allow to use one (EX9-EX11); or why not."""
+        if action.do_not_cache:
+            return CacheFinding(CacheState.NOT_CACHEABLE)
+        if request.skip_cache_lookup:
+            return CacheFinding(CacheState.NOT_ASKED)
         try:
             return await self._action_cache.get(request.instance_name, action_digest)
-        except NotFound:
-            return None
+        except NotFound as error:
+            if isinstance(error, ResultAbsent):
+                return error.finding
+            return CacheFinding(CacheState.ABSENT)
 
     async def _with_inlined(
         self, request: ExecuteRequest, result: ActionResult, action_digest: Digest
@@ -177,8 +209,19 @@ class ExecutionService:
             raise BlobsMissing([digest.subject for digest in dict.fromkeys(absent)])
         return blobs
 
+    def _requirement(
+        self, instance_name: str, action: Action, command: Command
+    ) -> tuple[Properties, Resources]:
+        """What a worker must offer, and what is booked on it; as rewritten for the instance."""
+        rewriting = self._config.platform_rewritings.get(instance_name, UNCHANGED)
+        return split_resources(rewriting.apply(required_properties(action, command)))
+
     def _lease_template(
-        self, request: ExecuteRequest, call: Call, action: Action, action_digest: Digest
+        self,
+        request: ExecuteRequest,
+        metadata: RequestMetadata,
+        action: Action,
+        action_digest: Digest,
     ) -> Lease:
         """All of the lease that does not depend on who runs it when."""
         config = self._config
@@ -189,7 +232,7 @@ class ExecutionService:
             instance_name=request.instance_name,
             digest_function=action_digest.function.number,  # type: ignore[arg-type]  # an enum's number
             action_digest=action_digest.to_message(),
-            request_metadata=request_metadata(call),
+            request_metadata=metadata,
             inline_stdout=request.inline_stdout,
             inline_stderr=request.inline_stderr,
         )

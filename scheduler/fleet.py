@@ -1,80 +1,243 @@
-"""The workers that are known, in pools of equal platforms, and the choice among them."""
+"""The workers that are known, in pools of equal offers, and the lanes that they serve."""
 
-from xxhash import xxh3_64_digest
-
-from .model import Properties, Worker
-from .placement import Placement, choose
+from .lane import Lane, LaneKey
+from .model import Execution, Properties, Resources, Worker
 from .platform import matches
+from .policy import MODULO, Policy
+from .pool import Pool, PoolKey
+from .resources import fits, give_back, split, take
 
-_MOST_CACHED_MATCHES = 4096
-
-
-class Pool:
-    """All known workers that offer exactly the same properties."""
-
-    __slots__ = ("offered", "placement", "properties", "worker_ids")
-
-    def __init__(self, properties: Properties) -> None:
-        self.properties = properties
-        self.offered = frozenset(properties)
-        self.worker_ids: set[str] = set()
-        self.placement = Placement(repr(properties).encode())
+_MOST_UNUSED_LANES = 32
 
 
 class Fleet:
     """Connected workers and those that are away for less than their grace time.
 
-    Only workers that take leases are in the placement trees; call `refresh` when anything about a
-    worker has changed that bears on this.
+    Only workers that take leases are in the rings of lanes. Call `refresh` when this has changed
+    for a worker, and `update_rooms` when only its leases have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy, executions: dict[str, Execution]) -> None:
+        self.policy = policy
         self.workers: dict[str, Worker] = {}
-        self.pools: dict[Properties, Pool] = {}
-        self._matching: dict[Properties, tuple[Pool, ...]] = {}
+        self.pools: dict[PoolKey, Pool] = {}
+        self.lanes: dict[LaneKey, Lane] = {}
+        self.token_lanes: dict[LaneKey, Lane] = {}
+        self.tokens = dict(policy.fleet_resources)
+        self.ordinals: dict[int, str] = {}
+        self._is_modulo = policy.placement == MODULO
+        self._shared = frozenset(name for name, _ in policy.fleet_resources)
+        self._executions = executions
+        self._unused: dict[LaneKey, None] = {}
+
+    # Workers
 
     def add(self, worker: Worker) -> None:
-        self.workers[worker.worker_id] = worker
-        pool = self.pools.get(worker.properties)
+        """A worker with the leases that it has already."""
+        key = (worker.properties, worker.resources, self._claim_ordinal(worker))
+        pool = self.pools.get(key)
         if pool is None:
-            pool = self.pools[worker.properties] = Pool(worker.properties)
-            self._matching.clear()
-        pool.worker_ids.add(worker.worker_id)
+            pool = self.pools[key] = Pool(key)
+            for lane in self.lanes.values():
+                if pool.could_run(lane):
+                    pool.lanes.append(lane)
+                    lane.pools.append(pool)
+        self.workers[worker.worker_id] = worker
+        pool.workers[worker.worker_id] = worker
+        pool.slots += worker.slots
+        pool.leases += len(worker.leases)
+        worker.pool = pool
+        worker.free = dict(worker.resources)
+        for resources in worker.booked.values():
+            self._take(worker, resources)
         self.refresh(worker)
 
     def remove(self, worker: Worker) -> None:
+        """Forgets a worker and the books of its leases."""
         del self.workers[worker.worker_id]
-        pool = self.pools[worker.properties]
-        pool.worker_ids.remove(worker.worker_id)
-        pool.placement.remove(worker.worker_id)
-        if not pool.worker_ids:
-            del self.pools[worker.properties]
-            self._matching.clear()
+        for resources in worker.booked.values():
+            give_back(split(resources, self._shared)[1], self.tokens)
+        pool = worker.pool
+        for lane in pool.lanes:
+            self._leave(lane, worker.worker_id)
+        del pool.workers[worker.worker_id]
+        pool.slots -= worker.slots
+        pool.leases -= len(worker.leases)
+        if not pool.workers:
+            del self.pools[pool.key]
+            for lane in pool.lanes:
+                lane.pools.remove(pool)
+        if self.ordinals.get(worker.ordinal) == worker.worker_id:
+            del self.ordinals[worker.ordinal]
+
+    def _claim_ordinal(self, worker: Worker) -> int:
+        """The place of a worker under placement by modulo; -1 if it has none, or another has it.
+
+        Two workers can only be known with the same ordinal if they were so before that placement.
+        """
+        if self._is_modulo and worker.ordinal >= 0:
+            holder = self.ordinals.setdefault(worker.ordinal, worker.worker_id)
+            if holder == worker.worker_id:
+                return worker.ordinal
+        return -1
+
+    def has_tokens(self, lane: Lane) -> bool:
+        """Whether the fleet has the shared tokens that one more execution of the lane takes."""
+        return not lane.tokens or fits(lane.tokens, self.tokens)
 
     def refresh(self, worker: Worker) -> None:
-        """Brings the placement tree in line with the worker's state."""
-        placement = self.pools[worker.properties].placement
-        if not worker.takes_leases:
-            placement.remove(worker.worker_id)
+        """Brings the rings in line with whether the worker takes leases."""
+        worker_id = worker.worker_id
+        for lane in worker.pool.lanes:
+            if not worker.takes_leases:
+                self._leave(lane, worker_id)
+            elif worker_id not in lane.ring:
+                lane.ring.add(worker_id, worker.slots)
+        self.update_rooms(worker)
+
+    def update_rooms(self, worker: Worker) -> None:
+        """Brings the rings in line with whether the worker has room for one more lease."""
+        worker_id = worker.worker_id
+        has_slot = (
+            len(worker.leases) < worker.slots and worker.takes_leases and not worker.reserved_for
+        )
+        for lane in worker.pool.lanes:
+            has_room = has_slot and (not lane.needs or fits(lane.needs, worker.free))
+            if has_room != (worker_id in lane.rooms):
+                lane.set_room(worker_id, has_room)
+
+    def book(self, worker: Worker, execution: Execution, epoch: int) -> None:
+        """A worker gets a lease; see `update_rooms`."""
+        worker.leases[epoch] = execution.execution_id
+        worker.pool.leases += 1
+        if execution.resources:
+            worker.booked[epoch] = execution.resources
+            self._take(worker, execution.resources)
+
+    def release(self, worker: Worker, epoch: int) -> bool:
+        """A worker is done with a lease; False if it does not have it. See `update_rooms`."""
+        if worker.leases.pop(epoch, None) is None:
+            return False
+        worker.pool.leases -= 1
+        resources = worker.booked.pop(epoch, None)
+        if resources:
+            own, tokens = split(resources, self._shared)
+            give_back(own, worker.free)
+            give_back(tokens, self.tokens)
+        return True
+
+    def _take(self, worker: Worker, resources: Resources) -> None:
+        own, tokens = split(resources, self._shared)
+        take(own, worker.free)
+        take(tokens, self.tokens)
+
+    # Lanes
+
+    def lane(self, properties: Properties, resources: Resources, action: str) -> Lane:
+        """The lane for what is asked for, new or known."""
+        owner = owner_of(action, self.policy.expected_workers) if self._is_modulo else -1
+        return self.lane_of((properties, resources, owner))
+
+    def lane_of(self, key: LaneKey) -> Lane:
+        """The lane of that key, new or known."""
+        lane = self.lanes.get(key)
+        if lane is None:
+            lane = self.lanes[key] = self._new_lane(key)
+        return lane
+
+    def known_lanes(self) -> list[Lane]:
+        """All lanes, those first in which something waits; then the longest unused come first."""
+        used = sorted(key for key in self.lanes if key not in self._unused)
+        return [self.lanes[key] for key in (*used, *self._unused)]
+
+    def _new_lane(self, key: LaneKey) -> Lane:
+        properties, resources, owner = key
+        needs, tokens = split(resources, self._shared)
+        is_declared = fits(tokens, dict(self.policy.fleet_resources)) and any(
+            matches(properties, offered) and fits(needs, dict(totals))
+            for offered, totals in self.policy.pools
+        )
+        lane = Lane(key, needs, tokens, is_declared, self._executions)
+        pools = list(self.pools.values())
+        if self._is_modulo:
+            present = self.workers.get(self.ordinals.get(owner, ""))
+            pools = [present.pool] if present is not None else []
+        for pool in pools:
+            if pool.could_run(lane):
+                lane.pools.append(pool)
+                pool.lanes.append(lane)
+                for worker in pool.workers.values():
+                    self._join(lane, worker)
+        if tokens:
+            self.token_lanes[key] = lane
+        self.set_used(lane)
+        return lane
+
+    def set_used(self, lane: Lane) -> None:
+        """To be called when a lane may have become empty, or is no longer."""
+        if lane.is_used:
+            self._unused.pop(lane.key, None)
             return
-        if worker.worker_id not in placement:
-            placement.add(worker.worker_id, worker.slots)
-        placement.set_free(worker.worker_id, len(worker.leases) < worker.slots)
+        self._unused[lane.key] = None
+        if len(self._unused) > _MOST_UNUSED_LANES + self.policy.expected_workers:
+            self._forget(next(iter(self._unused)))
 
-    def matching(self, required: Properties) -> tuple[Pool, ...]:
-        """The pools whose workers can run what asks for `required`, in the order of their names."""
-        pools = self._matching.get(required)
-        if pools is None:
-            pools = tuple(
-                pool for _, pool in sorted(self.pools.items()) if matches(required, pool.offered)
+    def _forget(self, key: LaneKey) -> None:
+        del self._unused[key]
+        lane = self.lanes.pop(key)
+        self.token_lanes.pop(key, None)
+        for pool in lane.pools:
+            pool.lanes.remove(lane)
+
+    def is_possible(self, lane: Lane) -> bool:
+        """Whether a known worker or a declared pool could run what waits there.
+
+        With placement by modulo an owner that is absent is thought to be like the others.
+        """
+        if lane.is_declared or (lane.pools and not lane.tokens):
+            return True
+        if not fits(lane.tokens, dict(self.policy.fleet_resources)):
+            return False
+        if lane.pools:
+            return True
+        return (
+            lane.owner >= 0
+            and lane.owner not in self.ordinals
+            and any(
+                matches(lane.properties, pool.offered) and fits(lane.needs, pool.totals)
+                for pool in self.pools.values()
             )
-            if len(self._matching) >= _MOST_CACHED_MATCHES:
-                self._matching.clear()
-            self._matching[required] = pools
-        return pools
+        )
 
-    def choose(self, required: Properties, action: str) -> Worker | None:
-        """The worker with a free slot that should run `action`; None when there is none."""
-        pools = self.matching(required)
-        worker_id = choose(xxh3_64_digest(action.encode()), [pool.placement for pool in pools])
-        return None if worker_id is None else self.workers[worker_id]
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of what it will be: no worker yet, and no pool is declared."""
+        return not self.workers and not self.policy.pools
+
+    def offers(self, lane: Lane) -> list[tuple[Properties, Resources]]:
+        """The different things that workers and pools offer that might serve the lane, sorted."""
+        owner = self.workers.get(self.ordinals.get(lane.owner, ""))
+        if owner is not None:
+            return [(owner.properties, owner.resources)]
+        known = {(properties, resources) for properties, resources, _ in self.pools}
+        return sorted(known | set(self.policy.pools))
+
+    def _join(self, lane: Lane, worker: Worker) -> None:
+        if worker.takes_leases:
+            lane.ring.add(worker.worker_id, worker.slots)
+            if (
+                len(worker.leases) < worker.slots
+                and not worker.reserved_for
+                and fits(lane.needs, worker.free)
+            ):
+                lane.set_room(worker.worker_id, True)
+
+    def _leave(self, lane: Lane, worker_id: str) -> None:
+        if worker_id in lane.ring:
+            lane.ring.remove(worker_id)
+            lane.rooms.discard(worker_id)
+
+
+def owner_of(action: str, expected_workers: int) -> int:
+    """The ordinal of the worker that runs an action, by modulo of the hash in its name."""
+    return int(action.rsplit("/", 2)[-2], 16) % expected_workers

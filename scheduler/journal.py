@@ -6,16 +6,19 @@ after a restart too.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reapi.core.errors import FailedPrecondition
 
-from .codec import decode, encode, revive
+from .codec import decode, encode, is_of_this_version, revive
+from .commands import Command
+from .decisions import decisions_of
 from .events import Event
 from .journal_store import EventRow, FinishedRow, JournalStore, SnapshotRow
+from .policy import Policy
 from .queue import Queue
 from .snapshot import restore, take_snapshot
-from .state import Limits
 
 _EXPIRE_EVERY = 256
 
@@ -51,17 +54,23 @@ class Journal:
         self._snapshot_sequence = 0
         self._finished_number = 0
 
-    async def recover(self, limits: Limits) -> Recovered:
-        """Loads what was journaled; raises FailedPrecondition if it cannot be read."""
+    async def recover(self, former_policy: Policy) -> Recovered:
+        """Loads what was journaled; raises FailedPrecondition if it cannot be read.
+
+        `former_policy` is for records of a version that did not journal the policy.
+        """
         journaled = await self._store.load()
-        queue, now = Queue(limits), 0
+        oldest = [journaled.snapshot, *journaled.events[:1]]
+        is_old = any(row is not None and not is_of_this_version(row[-1]) for row in oldest)
+        queue, now = Queue(former_policy if is_old else None), 0
         try:
             if journaled.snapshot is not None:
                 self._sequence, now, record = journaled.snapshot
                 self._snapshot_sequence = self._sequence
-                queue = restore(record, limits)
+                queue = restore(record, former_policy)
+            queue.gives_leases = not is_old
             for sequence, record in journaled.events:
-                now, event = decode(record)
+                now, event, *_ = decode(record)
                 queue.handle(revive(event), now)
                 self._sequence = sequence
         except (ValueError, KeyError, TypeError) as error:
@@ -72,16 +81,35 @@ class Journal:
         if journaled.last_finished is not None:
             self._finished_number = journaled.last_finished.number
             now = max(now, journaled.last_finished.finished_at)
+        if is_old:
+            await self._settle_old(queue, now)
         return Recovered(queue, now)
+
+    async def _settle_old(self, queue: Queue, now: int) -> None:
+        """The end of reading events whose decisions this version would not repeat.
+
+        Who wants what is certain, and so is what has finished. All else is queued; a worker that
+        still runs some of it is told to stop. From here on the journal is of this version.
+        """
+        for name in list(queue.operations):
+            if await self._store.finished(name, 0) is not None:
+                queue.forget(name)
+        queue.gives_leases = True
+        self._snapshot_sequence = self._sequence
+        self._store.fold(SnapshotRow(self._sequence, now, take_snapshot(queue)))
 
     def check(self) -> None:
         """Raises Unavailable while it is known that nothing can be journaled."""
         self._store.check()
 
-    def append(self, event: Event, now: int) -> "asyncio.Future[None]":
-        """Journals an event in the coming commit; the future says when that is done."""
+    def append(self, event: Event, now: int, commands: Sequence[Command]) -> "asyncio.Future[None]":
+        """Journals an event in the coming commit; the future says when that is done.
+
+        Of the `commands` that it led to, the decisions are kept beside it.
+        """
         self._sequence += 1
-        self._store.append(EventRow(self._sequence, encode(now, event)))
+        record = encode(now, event, decisions_of(commands))
+        self._store.append(EventRow(self._sequence, record))
         return self._store.commit()
 
     def finish(self, name: str, instance_name: str, now: int, operation: bytes) -> None:

@@ -1,12 +1,8 @@
 """Where the journal is kept: rows whose meaning is known to journal.py alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
-
-from reapi.core.errors import ReapiError
-
-Listener = Callable[[ReapiError | None], None]
 
 
 class EventRow(NamedTuple):
@@ -53,13 +49,6 @@ class JournalStore(Protocol):
 
     def check(self) -> None:
         """Raises Unavailable while it is known that nothing can be committed."""
-
-    def add_listener(self, listener: Listener) -> None:
-        """Is told at each change whether changes can be committed, as far as that is known.
-
-        An Unavailable may pass, and then None follows. A FailedPrecondition never does: another
-        scheduler has taken over, and this one must end.
-        """
 
     async def load(self) -> Journaled:
         """All that was committed. Only before the first change."""

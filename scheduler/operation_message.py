@@ -12,32 +12,43 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteResponse,
     ExecutionStage,
 )
+from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import ExecutionState
 
 from .commands import Outcome
 from .response_bound import serialize_bounded
 
 _METADATA_URL = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteOperationMetadata"
+_STATE_URL = "type.googleapis.com/reapi.scheduler.v1.ExecutionState"
 _RESPONSE_URL = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteResponse"
 
 
 def ongoing(
-    name: str, action_digest: Digest, stage: int, partial: ExecutedActionMetadata | None = None
+    name: str,
+    action_digest: Digest,
+    stage: int,
+    state: ExecutionState,
+    partial: ExecutedActionMetadata | None = None,
 ) -> bytes:
     """An operation that is not done; every message carries the metadata (EX1)."""
-    metadata = _metadata(action_digest, stage)
-    if partial is not None:
-        metadata.partial_execution_metadata.CopyFrom(partial)
+    metadata = _metadata(action_digest, stage, state, partial)
     operation = Operation(
         name=name, metadata=Any(type_url=_METADATA_URL, value=metadata.SerializeToString())
     )
     return bytes(operation.SerializeToString())
 
 
-def done(name: str, action_digest: Digest, response: ExecuteResponse) -> bytes:
+def done(
+    name: str,
+    action_digest: Digest,
+    response: ExecuteResponse,
+    state: ExecutionState | None = None,
+) -> bytes:
     """The last message. A failure stands in the response, never in Operation.error (EX2)."""
-    metadata = _metadata(action_digest, ExecutionStage.COMPLETED)
-    if response.result.HasField("execution_metadata"):
-        metadata.partial_execution_metadata.CopyFrom(response.result.execution_metadata)
+    executed = response.result.execution_metadata
+    has_executed = response.result.HasField("execution_metadata")
+    metadata = _metadata(
+        action_digest, ExecutionStage.COMPLETED, state, executed if has_executed else None
+    )
     operation = Operation(
         name=name,
         metadata=Any(type_url=_METADATA_URL, value=metadata.SerializeToString()),
@@ -55,12 +66,37 @@ def response_of(outcome: Outcome) -> ExecuteResponse:
         for one in outcome.violations:
             failure.violations.add(type=one.type, subject=one.subject, description=one.description)
         status.details.add().Pack(failure)
+    if outcome.retry_after_seconds:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(outcome.retry_after_seconds)
+        status.details.add().Pack(retry)
     return ExecuteResponse(status=status)
 
 
-def _metadata(action_digest: Digest, stage: int) -> ExecuteOperationMetadata:
-    return ExecuteOperationMetadata(
+def state_of(metadata: ExecuteOperationMetadata) -> ExecutionState:
+    """What `ongoing` or `done` were told; empty when that was nothing."""
+    state = ExecutionState()
+    for one in metadata.partial_execution_metadata.auxiliary_metadata:
+        if one.type_url == _STATE_URL:
+            state.ParseFromString(one.value)
+    return state
+
+
+def _metadata(
+    action_digest: Digest,
+    stage: int,
+    state: ExecutionState | None,
+    partial: ExecutedActionMetadata | None,
+) -> ExecuteOperationMetadata:
+    metadata = ExecuteOperationMetadata(
         stage=stage,  # type: ignore[arg-type]  # an int is what enums are at run time
         action_digest=action_digest.to_message(),
         digest_function=action_digest.function.number,  # type: ignore[arg-type]
     )
+    if partial is not None:
+        metadata.partial_execution_metadata.CopyFrom(partial)
+    if state is not None:
+        shown = metadata.partial_execution_metadata
+        shown.worker = shown.worker or state.worker_id
+        shown.auxiliary_metadata.add(type_url=_STATE_URL, value=state.SerializeToString())
+    return metadata

@@ -1,24 +1,21 @@
 """The journal in PostgreSQL: one writer at a time, who commits all that waits together.
 
-The session that writes holds an advisory lock, so whoever loses the lock cannot write any more. A
-number that rises with every scheduler tells one that comes back whether another was active.
+It is written in the session of the scheduler's term, so whoever is out of office cannot write.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import Any, Self
 
-import asyncpg
-
-from reapi.core.errors import FailedPrecondition, ReapiError, Unavailable
+from reapi.core.errors import ReapiError, Unavailable
 from reapi.core.postgresql.errors import translated
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import Connection, PostgresqlPool
+from reapi.core.postgresql.term import Ousted, Tenure
 
 from .journal_changes import Changes
-from .journal_store import EventRow, FinishedRow, Journaled, Listener, SnapshotRow
+from .journal_store import EventRow, FinishedRow, Journaled, SnapshotRow
 
 logger = logging.getLogger(__name__)
 
@@ -46,56 +43,72 @@ MIGRATIONS = (
     );
     INSERT INTO journal_scheduler (number) VALUES (0);
     """,
+    """
+    ALTER TABLE journal_event ADD COLUMN shard text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE journal_event ALTER COLUMN shard DROP DEFAULT;
+    ALTER TABLE journal_event
+        DROP CONSTRAINT journal_event_pkey, ADD PRIMARY KEY (shard, sequence);
+    ALTER TABLE journal_snapshot ADD COLUMN shard text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE journal_snapshot ALTER COLUMN shard DROP DEFAULT;
+    ALTER TABLE journal_snapshot DROP COLUMN only_row, ADD PRIMARY KEY (shard);
+    ALTER TABLE journal_finished ADD COLUMN shard text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE journal_finished ALTER COLUMN shard DROP DEFAULT;
+    ALTER TABLE journal_finished
+        DROP CONSTRAINT journal_finished_pkey, ADD PRIMARY KEY (shard, number);
+    DROP INDEX journal_finished_by_time;
+    CREATE INDEX journal_finished_by_time ON journal_finished (shard, finished_at);
+    DROP TABLE journal_scheduler;
+    """,
 )
 
-_LOCK = 0x7265_6170_6902  # "reapi" and a number
-_LOCK_WAIT = "5s"
 _PATIENCE_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _ROWS = """
     WITH finished AS (
         INSERT INTO journal_finished
-        SELECT * FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])
-        ON CONFLICT (number) DO NOTHING
+            (number, name, instance_name, finished_at, operation, shard)
+        SELECT *, $8 FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])
+        ON CONFLICT (shard, number) DO NOTHING
     )
-    INSERT INTO journal_event SELECT * FROM unnest($1::bigint[], $2::text[])
-    ON CONFLICT (sequence) DO NOTHING
+    INSERT INTO journal_event (sequence, record, shard)
+    SELECT *, $8 FROM unnest($1::bigint[], $2::text[])
+    ON CONFLICT (shard, sequence) DO NOTHING
 """
 """Rows that are there were committed when the answer got lost, and are tried again."""
 
 _SNAPSHOT = """
-    INSERT INTO journal_snapshot (sequence, now, record) VALUES ($1, $2, $3)
-    ON CONFLICT (only_row) DO UPDATE
+    INSERT INTO journal_snapshot (sequence, now, record, shard) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (shard) DO UPDATE
     SET sequence = excluded.sequence, now = excluded.now, record = excluded.record
 """
-_EXPIRE = "DELETE FROM journal_finished WHERE finished_at < $1 OR number <= $2"
+_FOLD = "DELETE FROM journal_event WHERE sequence <= $1 AND shard = $2"
+_EXPIRE = """
+    DELETE FROM journal_finished WHERE shard = $3 AND (finished_at < $1 OR number <= $2)
+"""
 
 
 class PostgresqlJournal:
-    """A JournalStore. Use it as an async context manager.
+    """A JournalStore for one term of office. Use it as an async context manager.
 
-    Entering it raises FailedPrecondition while another scheduler is active on the database. While
-    the database is away, commits fail after a bounded time and `check` says so; rows are kept, and
-    committed in their order once it is back. A snapshot takes the place of the events it holds, so
-    what is kept in memory is bounded by what is live.
+    While the database is away, commits fail after a bounded time and `check` says so; rows are
+    kept, and committed in their order once it is back. A snapshot takes the place of the events it
+    holds, so what is kept in memory is bounded by what is live. After the term nothing is committed
+    any more. Each `shard` has a journal of its own.
     """
 
-    def __init__(self, pool: PostgresqlPool) -> None:
+    def __init__(self, pool: PostgresqlPool, tenure: Tenure, shard: str) -> None:
         self._pool = pool
+        self._tenure = tenure
+        self._shard = shard
         self._patience_seconds = _PATIENCE_SECONDS
         self._changes = Changes()
         self._commits: list[asyncio.Future[None]] = []
         self._is_wanted = asyncio.Event()
-        self._stack = AsyncExitStack()
-        self._session: Connection | None = None
-        self._number = 0
         self._failing_since: float | None = None
         self._outage: ReapiError | None = None
-        self._listeners: list[Listener] = []
 
     async def __aenter__(self) -> Self:
         await migrate(self._pool, COMPONENT, MIGRATIONS)
-        await self._open_session()
         self._writer = asyncio.create_task(self._write_for_ever())
         return self
 
@@ -105,7 +118,6 @@ class PostgresqlJournal:
         self._writer.cancel()
         await asyncio.wait([self._writer])
         self._fail(Unavailable("the scheduler has ended"))
-        await self._stack.aclose()
 
     @property
     def place(self) -> str:
@@ -115,27 +127,10 @@ class PostgresqlJournal:
         if self._outage is not None:
             raise self._outage
 
-    def add_listener(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-
     async def load(self) -> Journaled:
-        assert self._session is not None, "load comes first"
+        session = await self._tenure.session()
         with translated():
-            snapshot = await self._session.fetchrow(
-                "SELECT sequence, now, record FROM journal_snapshot"
-            )
-            events = await self._session.fetch(
-                "SELECT sequence, record FROM journal_event WHERE sequence > $1 ORDER BY sequence",
-                snapshot["sequence"] if snapshot else 0,
-            )
-            finished = await self._session.fetchrow(
-                "SELECT * FROM journal_finished ORDER BY number DESC LIMIT 1"
-            )
-        return Journaled(
-            SnapshotRow(*snapshot) if snapshot else None,
-            [EventRow(*row) for row in events],
-            FinishedRow(*finished) if finished else None,
-        )
+            return await _load(session, self._shard)
 
     def append(self, row: EventRow) -> None:
         self._changes.events.append(row)
@@ -165,9 +160,11 @@ class PostgresqlJournal:
         if "\0" in name:  # which text cannot hold, and so no name does
             return None
         rows = await self._pool.fetch(
-            "SELECT operation FROM journal_finished WHERE name = $1 AND finished_at > $2",
+            "SELECT operation FROM journal_finished"
+            " WHERE name = $1 AND finished_at > $2 AND shard = $3",
             name,
             after,
+            self._shard,
         )
         return rows[0][0] if rows else None
 
@@ -178,11 +175,12 @@ class PostgresqlJournal:
             return []
         rows = await self._pool.fetch(
             "SELECT name, operation FROM journal_finished WHERE name > $1 AND finished_at > $2"
-            " AND ($3::text IS NULL OR instance_name = $3) ORDER BY name LIMIT $4",
+            " AND ($3::text IS NULL OR instance_name = $3) AND shard = $5 ORDER BY name LIMIT $4",
             name,
             after,
             instance_name,
             limit,
+            self._shard,
         )
         return [(row[0], row[1]) for row in rows]
 
@@ -201,69 +199,26 @@ class PostgresqlJournal:
                 self._changes = changes.followed_by(self._changes)
                 self._commits = commits + self._commits
                 self._failed(error, started)
-                if isinstance(error, FailedPrecondition):
-                    self._tell(error)
+                if isinstance(error, Ousted):
                     return
                 # Nothing tells when the database is back.
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._is_wanted.set()
             else:
-                self._failing_since = None
-                if self._outage is not None:
-                    self._outage = None
-                    self._tell(None)
+                self._failing_since = self._outage = None
                 for commit in commits:
                     if not commit.done():
                         commit.set_result(None)
 
     async def _write(self, changes: Changes) -> None:
-        if self._session is None or self._session.is_closed():
-            await self._open_session()
-        assert self._session is not None
+        session = await self._tenure.session()
         try:
-            await _commit(self._session, changes)
+            await _commit(session, self._shard, changes)
         except BaseException:
             # It may or may not have happened, and may still be under way: the session is given up,
             # and the lock is had again only once the server has given it up too.
-            await self._close_session()
+            await self._tenure.close_session()
             raise
-
-    async def _open_session(self) -> None:
-        await self._close_session()
-        settings = {"lock_timeout": _LOCK_WAIT}
-        session = await self._stack.enter_async_context(self._pool.session(settings))
-        with translated():
-            await self._become_the_only_one(session)
-        # A scheduler that is idle notices as well, and is the only one again as soon as can be.
-        session.add_termination_listener(lambda _: self._is_wanted.set())
-        self._session = session
-
-    async def _become_the_only_one(self, session: Connection) -> None:
-        if self._number:
-            await self._check_number(session)
-        try:
-            await session.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        except asyncpg.LockNotAvailableError as error:
-            if self._number:
-                raise
-            raise FailedPrecondition(
-                "another scheduler is active on this database: stop it first"
-            ) from error
-        if self._number:
-            await self._check_number(session)
-        else:
-            self._number = await session.fetchval(
-                "UPDATE journal_scheduler SET number = number + 1 RETURNING number"
-            )
-
-    async def _check_number(self, session: Connection) -> None:
-        number = await session.fetchval("SELECT number FROM journal_scheduler")
-        if number != self._number:
-            raise FailedPrecondition("another scheduler has taken over; this one must end")
-
-    async def _close_session(self) -> None:
-        self._session = None
-        await self._stack.aclose()
 
     def _failed(self, error: Exception, started: float) -> None:
         """Keeps those who wait in hope for a while, then tells them."""
@@ -273,19 +228,12 @@ class PostgresqlJournal:
         if not isinstance(error, ReapiError):
             logger.error("cannot write the journal", exc_info=error)
         failing_seconds = asyncio.get_running_loop().time() - self._failing_since
-        if isinstance(error, FailedPrecondition) or failing_seconds >= self._patience_seconds:
-            is_news = self._outage is None
+        if isinstance(error, Ousted) or failing_seconds >= self._patience_seconds:
             self._outage = Unavailable(
                 f"the scheduler's journal cannot be written: {error}", retry_after_seconds=5
             )
             self._outage.__cause__ = error
             self._fail(self._outage)
-            if is_news:
-                self._tell(self._outage)
-
-    def _tell(self, problem: ReapiError | None) -> None:
-        for listener in self._listeners:
-            listener(problem)
 
     def _fail(self, error: ReapiError) -> None:
         commits, self._commits = self._commits, []
@@ -294,8 +242,40 @@ class PostgresqlJournal:
                 commit.set_exception(error)
 
 
-async def _commit(session: Connection, changes: Changes) -> None:
-    rows = (*_columns(changes.events, 2), *_columns(changes.finished, 5))
+async def export_journal(pool: PostgresqlPool, shard: str) -> Journaled:
+    """What `load` gives, beside a scheduler that is writing it."""
+
+    async def read(session: Connection) -> Journaled:
+        async with session.transaction(isolation="repeatable_read", readonly=True):
+            return await _load(session, shard)
+
+    return await pool.run(read)
+
+
+async def _load(session: Connection, shard: str) -> Journaled:
+    snapshot = await session.fetchrow(
+        "SELECT sequence, now, record FROM journal_snapshot WHERE shard = $1", shard
+    )
+    events = await session.fetch(
+        "SELECT sequence, record FROM journal_event"
+        " WHERE shard = $1 AND sequence > $2 ORDER BY sequence",
+        shard,
+        snapshot["sequence"] if snapshot else 0,
+    )
+    finished = await session.fetchrow(
+        "SELECT number, name, instance_name, finished_at, operation FROM journal_finished"
+        " WHERE shard = $1 ORDER BY number DESC LIMIT 1",
+        shard,
+    )
+    return Journaled(
+        SnapshotRow(*snapshot) if snapshot else None,
+        [EventRow(*row) for row in events],
+        FinishedRow(*finished) if finished else None,
+    )
+
+
+async def _commit(session: Connection, shard: str, changes: Changes) -> None:
+    rows = (*_columns(changes.events, 2), *_columns(changes.finished, 5), shard)
     snapshot, expired = changes.snapshot, changes.expired
     if snapshot is None and expired is None:
         await session.execute(_ROWS, *rows)
@@ -303,10 +283,10 @@ async def _commit(session: Connection, changes: Changes) -> None:
     async with session.transaction():
         await session.execute(_ROWS, *rows)
         if snapshot is not None:
-            await session.execute(_SNAPSHOT, *snapshot)
-            await session.execute("DELETE FROM journal_event WHERE sequence <= $1", snapshot[0])
+            await session.execute(_SNAPSHOT, *snapshot, shard)
+            await session.execute(_FOLD, snapshot[0], shard)
         if expired is not None:
-            await session.execute(_EXPIRE, *expired)
+            await session.execute(_EXPIRE, *expired, shard)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], number: int) -> list[tuple[Any, ...]]:

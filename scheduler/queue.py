@@ -9,21 +9,17 @@ from typing import Any
 
 from google.rpc import code_pb2
 
-from .commands import (
-    Command,
-    FinishOperations,
-    Outcome,
-    TellWaiters,
-    WelcomeWorker,
-)
-from .deadlines import Deadline
+from .admission import why_impossible, why_not_queued
+from .commands import Command, FinishOperations, Outcome, TellWaiters
 from .events import (
     CancelOperation,
+    CordonWorkers,
     DrainWorker,
     Enqueue,
     Event,
     LeaseCompleted,
     LeaseReturned,
+    PolicySet,
     Restarted,
     TimePassed,
     WaiterJoined,
@@ -31,32 +27,32 @@ from .events import (
     WorkerConnected,
     WorkerDisconnected,
 )
-from .model import Execution, Properties, Stage, Trigger, Worker
-from .platform import no_worker_fits
-from .state import Limits, State
-
-GENERATION_BITS = 32
+from .model import Execution, Stage, Trigger
+from .policy import Policy
+from .workforce import Workforce
 
 
 class DuplicateOperation(Exception):
     """A bug of the shell: operation names are new for every Enqueue."""
 
 
-class Queue(State):
+class Queue(Workforce):
     """What each event does to the state. Not thread-safe."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
-        self._handlers: dict[type[Event], Callable[[Any, int], None]] = {
+    def __init__(self, policy: Policy | None = None) -> None:
+        super().__init__(policy or Policy())
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Enqueue: self._enqueue,
             WaiterJoined: self._waiter_joined,
             WaiterLeft: self._waiter_left,
             CancelOperation: self._cancel_operation,
-            WorkerConnected: self._worker_connected,
-            WorkerDisconnected: self._worker_disconnected,
-            DrainWorker: self._drain_worker,
+            WorkerConnected: self.worker_connected,
+            WorkerDisconnected: self.worker_disconnected,
+            DrainWorker: self.drain_worker,
+            CordonWorkers: self.cordon_workers,
             LeaseCompleted: self._lease_completed,
             LeaseReturned: self._lease_returned,
+            PolicySet: self.policy_set,
             TimePassed: self._time_passed,
             Restarted: self._restarted,
         }
@@ -68,50 +64,65 @@ class Queue(State):
         change nothing. Raises DuplicateOperation or IllegalTransition for bugs.
         """
         commands = self.commands = []
-        self._handlers[type(event)](event, now)
+        self.now = now
+        self.first_epoch = self.next_epoch
+        self._handlers[type(event)](event)
+        if self.refill or self.unblocked or self.tokens_freed:
+            self.bring_together()
         return commands
 
     # Operations and their waiters
 
-    def _enqueue(self, event: Enqueue, now: int) -> None:
-        if event.operation_name in self.operations:
-            raise DuplicateOperation(event.operation_name)
+    def _enqueue(self, event: Enqueue) -> None:
+        name = event.operation_name
+        if name in self.operations:
+            raise DuplicateOperation(name)
         flight = (event.instance_name, event.action)
         running = self.in_flight.get(flight) if event.is_mergeable else None
         if running is not None:
             self._join(self.executions[running], event)
             return
-        if self.fleet.workers and not self.fleet.matching(event.properties):
-            outcome = no_worker_fits(event.properties, sorted(self.fleet.pools))
-            self.commands.append(FinishOperations((event.operation_name,), outcome))
+        outcome = why_impossible(self, event) or why_not_queued(self, event)
+        if outcome is not None:
+            self.commands.append(FinishOperations((name,), outcome))
             return
         execution = Execution(
-            execution_id=event.operation_name,
-            instance_name=event.instance_name,
-            action=event.action,
-            is_mergeable=event.is_mergeable,
-            properties=event.properties,
-            priority=event.priority,
-            sequence=self.next_sequence,
-            lease_template=event.lease_template,
+            name,
+            event.instance_name,
+            event.action,
+            event.is_mergeable,
+            event.properties,
+            event.priority,
+            self.next_sequence,
+            event.lease_template,
+            tenant=event.tenant,
+            invocation=event.invocation,
+            resources=event.resources,
+            expected=event.expected,
+            enqueued_at=self.now,
         )
         self.next_sequence += 1
-        self.executions[execution.execution_id] = execution
+        self.executions[name] = execution
         if event.is_mergeable:
-            self.in_flight[flight] = execution.execution_id
-        self.add_operation(execution, event.operation_name)
-        self.place(execution, now)
+            self.in_flight[flight] = name
+        self.add_operation(execution, name)
+        self.set_urgency(execution)
+        execution.account = self.accounts.open(event.tenant, event.invocation)
+        self.accounts.queue(execution)
+        self.queued += 1
+        self.place(execution)
 
     def _join(self, execution: Execution, event: Enqueue) -> None:
         """Merges a caller into what runs or waits already; the most urgent priority counts."""
         self.add_operation(execution, event.operation_name)
         if event.priority < execution.priority:
             execution.priority = event.priority
-            if execution.stage is Stage.QUEUED:
-                self.waiting.reprioritize(execution)
+            self.set_urgency(execution)
+            if execution.stage is Stage.QUEUED and not execution.held_until:
+                execution.lane.reprioritize(execution)
         self.commands.append(TellWaiters((event.operation_name,), execution.stage))
 
-    def _waiter_joined(self, event: WaiterJoined, now: int) -> None:
+    def _waiter_joined(self, event: WaiterJoined) -> None:
         operation = self.operations.get(event.operation_name)
         if operation is None:
             return
@@ -120,16 +131,16 @@ class Queue(State):
         execution.waiters += 1
         execution.abandon_at = 0
 
-    def _waiter_left(self, event: WaiterLeft, now: int) -> None:
+    def _waiter_left(self, event: WaiterLeft) -> None:
         operation = self.operations.get(event.operation_name)
         if operation is None or not operation.waiters:
             return
         operation.waiters -= 1
         execution = self.executions[operation.execution_id]
         execution.waiters -= 1
-        self.watch_for_abandonment(execution, now)
+        self.watch_for_abandonment(execution)
 
-    def _cancel_operation(self, event: CancelOperation, now: int) -> None:
+    def _cancel_operation(self, event: CancelOperation) -> None:
         operation = self.operations.get(event.operation_name)
         if operation is None:
             return
@@ -143,115 +154,56 @@ class Queue(State):
         execution.operations.remove(operation.name)
         execution.waiters -= operation.waiters
         self.commands.append(FinishOperations((operation.name,), outcome))
-        self.watch_for_abandonment(execution, now)
+        self.watch_for_abandonment(execution)
+
+    def forget(self, operation_name: str) -> None:
+        """Drops an operation of which is known from elsewhere that it has ended."""
+        operation = self.operations.get(operation_name)
+        if operation is not None:
+            execution = self.executions[operation.execution_id]
+            running = execution.stage is Stage.EXECUTING
+            self.end(execution, Trigger.COMPLETE if running else Trigger.REJECT, None)
 
     # Leases
 
-    def _lease_completed(self, event: LeaseCompleted, now: int) -> None:
+    def _lease_completed(self, event: LeaseCompleted) -> None:
         is_current = self.is_current(event.worker_id, event.execution_id, event.epoch)
         worker = self.release(event.worker_id, event.epoch)
         if is_current:
-            self.end(self.executions[event.execution_id], Trigger.COMPLETE, None)
+            execution = self.executions[event.execution_id]
+            self.end(execution, Trigger.COMPLETE, None, event.epoch)
         if worker is not None:
             self.fill(worker)
 
-    def _lease_returned(self, event: LeaseReturned, now: int) -> None:
+    def _lease_returned(self, event: LeaseReturned) -> None:
         is_current = self.is_current(event.worker_id, event.execution_id, event.epoch)
         worker = self.release(event.worker_id, event.epoch)
         if is_current:
-            self.lose(self.executions[event.execution_id], now, counts=True)
+            execution = self.executions[event.execution_id]
+            self.lose(execution, event.worker_id, event.epoch, counts=True)
         if worker is not None:
             self.fill(worker)
-
-    # Workers
-
-    def _worker_connected(self, event: WorkerConnected, now: int) -> None:
-        known = self.fleet.workers.get(event.worker_id)
-        if known is not None and known.session_id != event.session_id:
-            self.remove_worker(known, now)
-            known = None
-        worker = known or Worker(event.worker_id, event.session_id, event.slots, event.properties)
-        kept, unheard = self._settle_leases(worker, dict((e, x) for x, e in event.held))
-        revoked = tuple(key for key in event.held if key[1] not in kept)
-        self.commands.append(WelcomeWorker(worker.worker_id, revoked))
-        worker.leases = kept
-        worker.is_connected = True
-        worker.lost_at = 0
-        if known is None:
-            self.fleet.add(worker)
-            self.lanes_matched(worker.properties)
-        self.fill(worker)
-        for execution in unheard:
-            self.lose(execution, now, counts=False)
-
-    def _settle_leases(
-        self, worker: Worker, held: dict[int, str]
-    ) -> tuple[dict[int, str], list[Execution]]:
-        """Which leases of a returning worker go on, and the executions whose offer got lost.
-
-        A lease that neither the worker holds nor anybody wants is dropped in silence.
-        """
-        kept: dict[int, str] = {}
-        unheard: list[Execution] = []
-        for epoch, execution_id in sorted(worker.leases.items()):
-            if self.is_current(worker.worker_id, execution_id, epoch):
-                if held.get(epoch) == execution_id:
-                    kept[epoch] = execution_id
-                else:
-                    unheard.append(self.executions[execution_id])
-        return kept, unheard
-
-    def _worker_disconnected(self, event: WorkerDisconnected, now: int) -> None:
-        worker = self.fleet.workers.get(event.worker_id)
-        if worker is None or worker.session_id != event.session_id or not worker.is_connected:
-            return
-        worker.is_connected = False
-        if worker.is_draining and not worker.leases:
-            self.remove_worker(worker, now)
-            return
-        self.expect_return(worker, now)
-
-    def _drain_worker(self, event: DrainWorker, now: int) -> None:
-        worker = self.fleet.workers.get(event.worker_id)
-        if worker is not None:
-            worker.is_draining = True
-            self.fleet.refresh(worker)
 
     # Time
 
-    def _time_passed(self, event: TimePassed, now: int) -> None:
-        for at, (kind, key) in self.deadlines.pop_due(now):
-            if kind is Deadline.ABANDON:
-                execution = self.executions.get(str(key))
-                if execution is not None and execution.abandon_at == at:
-                    message = "nobody waited for this operation any more, so it was stopped"
-                    self.end(execution, Trigger.ABANDON, Outcome(code_pb2.ABORTED, message))
-            elif kind is Deadline.LOST:
-                worker = self.fleet.workers.get(str(key))
-                if worker is not None and worker.lost_at == at:
-                    self.remove_worker(worker, now)
-            elif isinstance(key, tuple):
-                lane = self.waiting.lanes.get(key)
-                if lane is not None and lane.fail_at == at:
-                    self._lane_unmatched(key, now)
+    def next_deadline(self) -> int | None:
+        """The next moment at which time alone changes something, in microseconds."""
+        return self.deadlines.next_of(self.is_due)
 
-    def _lane_unmatched(self, properties: Properties, now: int) -> None:
-        """No worker has matched for the whole grace time. An empty fleet may still be starting."""
-        if not self.fleet.workers:
-            self.expect_match(properties, now)
-            return
-        outcome = no_worker_fits(properties, sorted(self.fleet.pools))
-        for execution in self.waiting.in_lane(properties):
-            self.end(execution, Trigger.REJECT, outcome)
+    def _time_passed(self, event: TimePassed) -> None:
+        for at, kind, key in self.deadlines.pop_due(self.now):
+            if self.is_due(at, kind, key):
+                self.meet(kind, key)
 
-    def _restarted(self, event: Restarted, now: int) -> None:
+    def _restarted(self, event: Restarted) -> None:
         """Every stream is gone. Epochs jump, since offers may have been sent but not journaled."""
-        self.next_epoch = ((self.next_epoch >> GENERATION_BITS) + 1 << GENERATION_BITS) + 1
+        self.next_generation()
         for operation in self.operations.values():
             operation.waiters = 0
         for execution in self.executions.values():
             execution.waiters = 0
-            self.watch_for_abandonment(execution, now)
+            self.watch_for_abandonment(execution)
         for worker in self.fleet.workers.values():
             worker.is_connected = False
-            self.expect_return(worker, now)
+            self.set_aside(worker)
+            self.expect_return(worker)

@@ -5,7 +5,7 @@ import sqlite3
 
 from reapi.core.database import Database
 
-from .journal_store import EventRow, FinishedRow, Journaled, Listener, SnapshotRow
+from .journal_store import EventRow, FinishedRow, Journaled, SnapshotRow
 
 MIGRATIONS = (
     """
@@ -45,9 +45,6 @@ class SqliteJournal:
     def check(self) -> None:
         """A disk that was full a moment ago may have room again: only a commit can tell."""
 
-    def add_listener(self, listener: Listener) -> None:
-        """There is nothing to tell, as nothing is known before a commit."""
-
     async def load(self) -> Journaled:
         read = self._database.read
         snapshots = read("SELECT sequence, now, record FROM snapshot")
@@ -58,7 +55,7 @@ class SqliteJournal:
         finished = read("SELECT * FROM finished ORDER BY number DESC LIMIT 1")
         return Journaled(
             SnapshotRow(*snapshots[0]) if snapshots else None,
-            events,
+            [EventRow(*row) for row in events],
             FinishedRow(*finished[0]) if finished else None,
         )
 

@@ -5,6 +5,7 @@ from collections import deque
 
 from google.protobuf.duration_pb2 import Duration
 
+from reapi.core.errors import FailedPrecondition, ReapiError
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
     CancelLease,
     CompletionReceived,
@@ -22,6 +23,8 @@ class WorkerLink:
     def __init__(self, worker_id: str, session_id: str) -> None:
         self.worker_id = worker_id
         self.session_id = session_id
+        self.last_heard = 0
+        """In microseconds, as the dispatcher tells the time."""
         self._outbox: deque[ConnectResponse] = deque()
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
@@ -64,6 +67,11 @@ class WorkerLinks:
         if older is not None:
             older.close()
 
+    def close_all(self, error: ReapiError) -> None:
+        """Ends all streams, with `error` as their status."""
+        for link in self._links.values():
+            link.close(error)
+
     def close(self, link: WorkerLink) -> bool:
         """Forgets a stream that has ended; False if a newer one took its place already."""
         if self._links.get(link.worker_id) is not link:
@@ -71,11 +79,21 @@ class WorkerLinks:
         del self._links[link.worker_id]
         return True
 
+    def last_heard(self, worker_id: str) -> int:
+        """When the worker spoke last on its open stream; 0 if it has none."""
+        link = self._links.get(worker_id)
+        return 0 if link is None else link.last_heard
+
     def welcome(self, worker_id: str, revoked: tuple[LeaseKey, ...]) -> None:
         registered = Registered(
             heartbeat_interval=self._heartbeat, revoked=[key_message(key) for key in revoked]
         )
         self.send(worker_id, ConnectResponse(registered=registered))
+
+    def refuse(self, worker_id: str, session_id: str, message: str) -> None:
+        link = self._links.get(worker_id)
+        if link is not None and link.session_id == session_id:
+            link.close(FailedPrecondition(message))
 
     def revoke(self, worker_id: str, key: LeaseKey) -> None:
         self.send(worker_id, ConnectResponse(cancel=CancelLease(key=key_message(key))))

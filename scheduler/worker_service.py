@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from reapi.core.errors import DeadlineExceeded, InvalidArgument
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, bind
-from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Platform
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
     DESCRIPTOR,
     ConnectRequest,
@@ -14,14 +13,16 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
     ListWorkersRequest,
     ListWorkersResponse,
     Register,
+    Worker,
 )
 from reapi.protos.reapi.worker.v1.worker_pb2 import LeaseKey as LeaseKeyMessage
-from reapi.protos.reapi.worker.v1.worker_pb2 import Worker as WorkerMessage
 
+from .cluster import worker_message, workers
 from .config import SchedulerConfig
 from .dispatcher import Dispatcher
 from .events import WorkerConnected
-from .model import LeaseKey
+from .model import LeaseKey, Resources
+from .resource_properties import check_amount, resources_of
 from .validation import platform_properties
 from .worker_links import WorkerLink
 
@@ -49,6 +50,7 @@ class WorkerService:
         DeadlineExceeded when the worker has fallen silent: it is welcome to come back."""
         event = await self._registration(requests)
         link = WorkerLink(event.worker_id, event.session_id)
+        link.last_heard = self._dispatcher.now()
         self._dispatcher.connect(link, event)
         reader = asyncio.create_task(self._read(requests, link))
         try:
@@ -60,24 +62,7 @@ class WorkerService:
             await asyncio.wait([reader])
 
     async def list_workers(self, request: ListWorkersRequest, call: Call) -> ListWorkersResponse:
-        return ListWorkersResponse(
-            workers=[
-                WorkerMessage(
-                    worker_id=worker.worker_id,
-                    slots=worker.slots,
-                    platform=Platform(
-                        properties=[
-                            Platform.Property(name=name, value=value)
-                            for name, value in worker.properties
-                        ]
-                    ),
-                    draining=worker.is_draining,
-                    connected=worker.is_connected,
-                    operations=self._dispatcher.operations_of(worker),
-                )
-                for worker in self._dispatcher.workers()
-            ]
-        )
+        return ListWorkersResponse(workers=worker_messages(self._dispatcher))
 
     async def _registration(self, requests: AsyncIterator[ConnectRequest]) -> WorkerConnected:
         try:
@@ -97,6 +82,7 @@ class WorkerService:
             while True:
                 async with asyncio.timeout(self._silence_seconds):
                     request = await anext(requests)
+                link.last_heard = self._dispatcher.now()
                 self._take(request, link.worker_id)
         except StopAsyncIteration:
             link.close()
@@ -122,6 +108,14 @@ class WorkerService:
                 pass
 
 
+def worker_messages(dispatcher: Dispatcher) -> list[Worker]:
+    """All known workers, in the order of their ids."""
+    queue = dispatcher.queue
+    return [
+        worker_message(queue, worker, dispatcher.last_heard(worker)) for worker in workers(queue)
+    ]
+
+
 def _registered(register: Register) -> WorkerConnected:
     for name, value in (("worker_id", register.worker_id), ("session_id", register.session_id)):
         if not 0 < len(value) <= _LONGEST_ID:
@@ -136,7 +130,15 @@ def _registered(register: Register) -> WorkerConnected:
         slots=register.slots,
         properties=platform_properties(register.platform),
         held=tuple(_key(key) for key in register.held),
+        resources=_resources(register),
+        ordinal=register.ordinal if register.HasField("ordinal") else -1,
     )
+
+
+def _resources(register: Register) -> Resources:
+    """What the worker offers; InvalidArgument for names that no action could ask for."""
+    amounts = {one.name: check_amount(one.name, one.amount) for one in register.resources}
+    return resources_of(amounts)
 
 
 def _key(message: LeaseKeyMessage) -> LeaseKey:

@@ -11,6 +11,7 @@ from reapi.core.errors import ReapiError
 
 from .check_commands import check
 from .config import load_config
+from .journal_commands import scheduler
 from .logs import set_up_logs
 from .serve import serve as serve_until_stopped
 from .storage_commands import storage
@@ -79,6 +80,7 @@ def serve(
 
 main.add_command(storage)
 main.add_command(check)
+main.add_command(scheduler)
 
 
 if __name__ == "__main__":

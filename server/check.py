@@ -129,12 +129,18 @@ def _check_state(config: ServerConfig) -> Iterator[Finding]:
     )
     from reapi.core.postgresql.check import check_postgresql
     from reapi.core.postgresql.dsn import read_dsn
+    from reapi.core.postgresql.term import COMPONENT as TERM_COMPONENT
+    from reapi.core.postgresql.term import MIGRATIONS as TERM_MIGRATIONS
+    from reapi.scheduler.postgresql_history import COMPONENT as HISTORY_COMPONENT
+    from reapi.scheduler.postgresql_history import MIGRATIONS as HISTORY_MIGRATIONS
     from reapi.scheduler.postgresql_journal import COMPONENT, MIGRATIONS
 
     components = {
         BLOB_COMPONENT: len(BLOB_MIGRATIONS),
         RESULT_COMPONENT: len(RESULT_MIGRATIONS),
+        HISTORY_COMPONENT: len(HISTORY_MIGRATIONS),
         COMPONENT: len(MIGRATIONS),
+        TERM_COMPONENT: len(TERM_MIGRATIONS),
     }
     try:
         text = asyncio.run(check_postgresql(read_dsn(dsn_file), components))

@@ -5,7 +5,6 @@ The comments on the fields are the manual. Components get plain values, never th
 
 import json
 import os
-import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,13 +22,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
 
-from .config_section import Positive, PositiveSeconds, Section
+from .executor_section import ExecutorSection
+from .scheduler_section import PlatformSection, SchedulerSection
+from .section import Positive, PositiveSeconds, Role, Section, Share
 from .upstream_config import UpstreamSection, check_edge
 
-Share = Annotated[float, Field(gt=0, le=1)]
 _UNKNOWN_INSTANCE = "unknown_instance"
 _WATERMARKS = "watermarks"
-Role = Literal["frontend", "scheduler", "executor"]
 
 
 class ServerSection(Section):
@@ -37,7 +36,7 @@ class ServerSection(Section):
 
     # HOST:PORT of gRPC; port 0 takes a free one.
     listen: str = "127.0.0.1:8980"
-    # HOST:PORT of HTTP: /healthz, /readyz, /metrics.
+    # HOST:PORT of HTTP: /healthz, /readyz, /cluster_healthz, /metrics.
     http_listen: str = "127.0.0.1:8080"
     # What this process does; all of it by default.
     roles: tuple[Role, ...] = ("frontend", "scheduler", "executor")
@@ -59,6 +58,8 @@ class InstanceSection(Section):
     max_size_bytes: Positive | None = None
     # Results stored before this time are misses, as if they had been deleted.
     results_since: AwareDatetime | None = None
+    # How the platform properties of its actions are rewritten.
+    platform: PlatformSection = PlatformSection()
 
 
 class StateSection(Section):
@@ -174,45 +175,6 @@ class ResultsSection(Section):
     ttl_seconds: Positive | None = None
 
 
-class SchedulerSection(Section):
-    """[scheduler]"""
-
-    # HOST:PORT of the scheduler, for a server that has none: an executor alone joins it (at
-    # 127.0.0.1:8980 if this is unset), a frontend alone passes Execution on to it.
-    endpoint: str | None = None
-    # How often a worker says that it is alive.
-    heartbeat_seconds: PositiveSeconds = 5
-    # A worker that is silent, or away, this long is lost: its actions go to others.
-    worker_timeout_seconds: PositiveSeconds = 20
-    # How often an action is tried before it fails when its workers die.
-    max_attempts: Positive = 3
-    # How long an action runs on that nobody waits for any more.
-    unwatched_seconds: PositiveSeconds = 120
-    # The timeout of actions that name none, and the longest that one may name.
-    default_timeout_seconds: Positive = 3600
-    max_timeout_seconds: Positive = 24 * 3600
-
-
-class ExecutorSection(Section):
-    """[executor]"""
-
-    # Unique in the fleet and the same after a restart.
-    worker_id: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
-    # Actions that run at once.
-    slots: Positive = Field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
-    # Platform properties that this worker offers.
-    platform: dict[str, str] = Field(default_factory=dict)
-    # How inputs come and outputs go: by gRPC through a frontend, or straight from and to database
-    # and bucket, which then every executor can reach.
-    storage: Literal["frontend", "direct"] = "frontend"
-    # HOST:PORT for inputs and outputs, where the scheduler's address has none.
-    frontend_endpoint: str | None = None
-    # Where inputs are cached and actions run; DATA_DIR/executor by default.
-    cache_dir: Path | None = None
-    # Cached inputs beyond this are removed, oldest use first.
-    cache_max_size_bytes: Positive = 20 << 30
-
-
 class ServerConfig(Section):
     """All settings, valid and frozen."""
 
@@ -263,6 +225,9 @@ class ServerConfig(Section):
             raise ValueError(
                 'frontend_endpoint is not used with storage = "direct": leave one of them out'
             )
+        scheduler, server = info.data.get("scheduler"), info.data.get("server")
+        if scheduler is not None and server is not None and "executor" in server.roles:
+            executor.check_number(scheduler)
         return executor
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ from reapi.cas.stores.paid_results import PaidResults
 from reapi.cas.stores.tiered import TieredStore
 from reapi.cas.stores.write_back import WriteBackStore
 from reapi.cas.upload import Uploads
-from reapi.core.errors import Unimplemented
+from reapi.core.errors import Unavailable, Unimplemented
 from reapi.core.instances import Instances
 from reapi.core.interfaces import Call
 from reapi.core.request_metadata import request_metadata_header
@@ -68,6 +68,12 @@ class Edge(NamedTuple):
     def why_not_ready(self) -> str | None:
         """In words for a person; None while new work is welcome."""
         return self.upstream.problem(self.upstream.servers.unreachable())
+
+    async def check(self) -> None:
+        """Raises Unavailable when what should be there is not."""
+        problem = self.why_not_ready()
+        if problem is not None:
+            raise Unavailable(problem)
 
 
 async def open_edge(

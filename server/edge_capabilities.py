@@ -32,7 +32,7 @@ class EdgeCapabilities:
         reply = re_pb2.ServerCapabilities.FromString(
             await self._own.get_capabilities(request, call)
         )
-        theirs = await get_capabilities(self._upstream.first(), request.instance_name)
+        theirs = await get_capabilities(await self._upstream.next_active(), request.instance_name)
         cache, their_cache = reply.cache_capabilities, theirs.cache_capabilities
         shared = [one for one in cache.digest_functions if one in their_cache.digest_functions]
         cache.digest_functions[:] = shared

@@ -12,8 +12,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from .child_process import ChildProcess
-from .compose import run_executor
 from .config import ServerConfig
+from .executor_role import run_executor
 from .lifecycle import stop_signals
 from .logs import set_up_logs
 from .parent_process import ParentProcess

@@ -1,9 +1,11 @@
 """The HTTP side: health for probes and metrics for Prometheus."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,13 +16,20 @@ from starlette.routing import Route
 
 from reapi.core.errors import Unavailable
 
+from .cluster_health import ClusterHealth
+
 
 def make_app(
-    exposition: Callable[[], Awaitable[bytes]], why_not_ready: Callable[[], str | None]
+    exposition: Callable[[], Awaitable[bytes]],
+    why_not_ready: Callable[[], str | None],
+    cluster_health: ClusterHealth | None = None,
+    standby: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
     """`/healthz` answers while the event loop runs, `/readyz` says whether new work is welcome.
 
-    `exposition` is what `/metrics` shows; `why_not_ready` gives the reason, None for none.
+    `exposition` is what `/metrics` shows; `why_not_ready` gives the reason, None for none. One that
+    stands by is ready: it waits for work, and a rollout must not wait for it. `/cluster_healthz`
+    exists where `cluster_health` does.
     """
 
     async def healthz(_: Request) -> Response:
@@ -28,18 +37,25 @@ def make_app(
 
     async def readyz(_: Request) -> Response:
         reason = why_not_ready()
-        return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
+        return PlainTextResponse(f"{reason or standby() or 'ready'}\n", 503 if reason else 200)
 
     async def metrics(_: Request) -> Response:
         return Response(await exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-        ]
-    )
+    routes = [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
+    if cluster_health is not None:
+        routes.append(Route("/cluster_healthz", partial(_cluster_healthz, cluster_health)))
+    return Starlette(routes=routes)
+
+
+async def _cluster_healthz(health: ClusterHealth, _: Request) -> Response:
+    report = await health.report()
+    text = json.dumps(report, indent=2)
+    return Response(f"{text}\n", 200 if report["healthy"] else 503, media_type="application/json")
 
 
 class _Server(uvicorn.Server):

@@ -6,28 +6,20 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Self
 
-from grpc_health.v1 import health_pb2
-
 from reapi.clients.channel import Channel
-from reapi.clients.methods import WATCH_HEALTH
-from reapi.core.errors import ReapiError, Unimplemented
 
 logger = logging.getLogger(__name__)
-
-_RETRY_SECONDS = 1.0
 
 
 class Reachability:
     """Watches the servers of `channels` inside the context; `what` names them in the log.
 
-    None counts as reachable before it was reached, nor one that says of `service` that it does not
-    serve it (grpc.health.v1).
+    None counts as reachable before it was reached.
     """
 
-    def __init__(self, channels: Sequence[Channel], what: str, service: str | None = None) -> None:
+    def __init__(self, channels: Sequence[Channel], what: str) -> None:
         self.what = what
         self._channels = channels
-        self._service = service
         self._reachable: set[Channel] = set()
         self._listeners: list[Callable[[Sequence[str]], None]] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -46,8 +38,18 @@ class Reachability:
         self._listeners.append(listener)
         listener(self.unreachable())
 
-    def first(self) -> Channel:
-        """The first that can be reached, else the first one."""
+    @property
+    def endpoint(self) -> str:
+        """Where they are, for a person."""
+        return ", ".join(channel.address for channel in self._channels)
+
+    @property
+    def are_several(self) -> bool:
+        """None of them goes on with what another one has begun."""
+        return False
+
+    async def next_active(self, seconds: float | None = None) -> Channel:
+        """To the first that can be reached, else to the first one."""
         return next(
             (channel for channel in self._channels if channel in self._reachable),
             self._channels[0],
@@ -58,41 +60,13 @@ class Reachability:
         return [each.address for each in self._channels if each not in self._reachable]
 
     async def _watch(self, channel: Channel) -> None:
-        following: asyncio.Task[None] | None = None
-        async with aclosing(channel.reachability()) as changes, asyncio.TaskGroup() as group:
+        async with aclosing(channel.reachability()) as changes:
             async for is_reachable in changes:
-                if following is not None:
-                    following.cancel()
-                if not is_reachable:
-                    logger.warning("%s at %s cannot be reached", self.what, channel.address)
-                    self._set(channel, False)
-                    continue
-                logger.info("%s at %s is there", self.what, channel.address)
-                if self._service is None:
-                    self._set(channel, True)
+                if is_reachable:
+                    self._reachable.add(channel)
+                    logger.info("%s at %s is there", self.what, channel.address)
                 else:
-                    following = group.create_task(self._follow(channel, self._service))
-
-    async def _follow(self, channel: Channel, service: str) -> None:
-        """Believes what a server that can be reached says of itself."""
-        request = health_pb2.HealthCheckRequest(service=service)
-        serving = health_pb2.HealthCheckResponse.SERVING
-        while True:
-            try:
-                async with aclosing(channel.server_stream(WATCH_HEALTH, request)) as replies:
-                    async for reply in replies:
-                        self._set(channel, reply.status == serving)
-            except Unimplemented:
-                self._set(channel, True)  # as far as anybody can tell
-                return
-            except ReapiError as error:
-                logger.info("cannot watch the health of %s: %s", self.what, error.message)
-            await asyncio.sleep(_RETRY_SECONDS)  # nothing tells when it would answer again
-
-    def _set(self, channel: Channel, is_reachable: bool) -> None:
-        if is_reachable:
-            self._reachable.add(channel)
-        else:
-            self._reachable.discard(channel)
-        for listener in self._listeners:
-            listener(self.unreachable())
+                    self._reachable.discard(channel)
+                    logger.warning("%s at %s cannot be reached", self.what, channel.address)
+                for listener in self._listeners:
+                    listener(self.unreachable())

@@ -5,13 +5,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 from prometheus_client import CollectorRegistry
 
-from reapi.core.errors import ReapiError
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer, refuse_port_in_use
 
-from .compose import Api, compose, run_executor
+from .compose import Api, compose
 from .config import ServerConfig
 from .executor_process import executor_child
+from .executor_role import run_executor
 from .frontend_process import FrontendProcesses
 from .http import make_app, serve_http
 from .lifecycle import stop_signals
@@ -24,8 +24,7 @@ _INTERNAL_LISTEN = "127.0.0.1:0"
 async def serve(config: ServerConfig) -> None:
     """Serves until the first signal, then drains.
 
-    Raises ReapiError when it cannot start: a port in use, a folder that cannot be written. It
-    drains and raises FailedPrecondition as well when another scheduler has taken over.
+    Raises ReapiError when it cannot start: a port in use, a folder that cannot be written.
     """
     check_roles(config, is_storage_shared=config.storage.is_shared)
     with stop_signals() as stop:
@@ -61,7 +60,8 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
                 return "draining"
             return api.why_not_ready() or frontends.why_not_ready()
 
-        app = make_app(ServerMetrics(registry, frontends.children).exposition, why_not_ready)
+        metrics = ServerMetrics(registry, frontends.children)
+        app = make_app(metrics.exposition, why_not_ready, api.cluster_health, api.standby)
         http_port = await stack.enter_async_context(serve_http(app, config.server.http_listen))
         await stack.enter_async_context(frontends)
         await frontends.first_ready()
@@ -69,23 +69,13 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
         async with _executor_if_wanted(config, grpc_address, scheduler):
             http_address = _address(config.server.http_listen, http_port)
             print(f"ready grpc={grpc_address} http={http_address}", flush=True)
-            await _until(stop, api.failure)
+            await stop.wait()
             api.health.stop_serving()
             frontends.stop_serving()
+        await api.resign()
         async with asyncio.TaskGroup() as group:
             group.create_task(frontends.drain())
             group.create_task(rpc.drain(config.server.drain_seconds))
-        if api.failure.done():
-            raise api.failure.result()
-
-
-async def _until(stop: asyncio.Event, failure: "asyncio.Future[ReapiError]") -> None:
-    """Returns at a signal, or when there is no use in going on."""
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((stopping, failure), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
 
 
 def _further_frontends(config: ServerConfig) -> int:
@@ -110,14 +100,26 @@ async def _scheduler_endpoint(
     """Where the children of this process find their scheduler; None when there is none.
 
     Behind a shared port it may be any frontend that answers, so the scheduler has one of its own.
-    What arrives there was counted by a frontend already, so it is counted under another name.
+    What arrives there was counted by a frontend already, so it is counted under another name. While
+    this scheduler stands by, the active one is at one of the addresses in the configuration.
     """
     if "scheduler" not in config.server.roles:
         return config.scheduler.endpoint
+    others = config.scheduler.endpoint if config.storage.is_shared else None
+    own = await _own_scheduler(config, api, registry, grpc_address, stack)
+    return own if others is None else f"{own},{others}"
+
+
+async def _own_scheduler(
+    config: ServerConfig,
+    api: Api,
+    registry: CollectorRegistry,
+    grpc_address: str,
+    stack: AsyncExitStack,
+) -> str:
     if _further_frontends(config) == 0:
         return grpc_address
-    rows = [*api.scheduler_methods, *api.health.methods()]
-    methods = wrap(rows, RpcMetrics(registry, name="reapi_internal_rpc"))
+    methods = wrap(api.scheduler_methods, RpcMetrics(registry, name="reapi_internal_rpc"))
     server = await stack.enter_async_context(RpcServer(methods, listen=_INTERNAL_LISTEN))
     return _address(_INTERNAL_LISTEN, server.port)
 
@@ -126,10 +128,12 @@ def _frontend_config(
     config: ServerConfig, grpc_address: str, scheduler: str | None
 ) -> ServerConfig:
     server = {"listen": grpc_address, "roles": ("frontend",)}
+    shards = () if "scheduler" in config.server.roles else config.scheduler.shards
+    schedulers = {"endpoint": scheduler, "shards": shards}
     return config.model_copy(
         update={
             "server": config.server.model_copy(update=server),
-            "scheduler": config.scheduler.model_copy(update={"endpoint": scheduler}),
+            "scheduler": config.scheduler.model_copy(update=schedulers),
         }
     )
 

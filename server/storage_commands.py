@@ -20,8 +20,8 @@ from reapi.cas.maintenance.verify import Verifier
 from reapi.cas.storage import Storage
 from reapi.core.errors import ReapiError
 
-from .compose import storage_config
 from .config import load_config
+from .storage_config import storage_config
 from .storage_report import (
     findings_lines,
     in_units,

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from reapi.clients.channel import parse_address
 from reapi.core.errors import InvalidArgument
 
-from .config_section import Section
+from .section import Section
 
 if TYPE_CHECKING:
     from .config import ServerConfig

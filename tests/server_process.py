@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -68,6 +69,7 @@ class ServerProcess:
     def __exit__(self, kind: object, *_: object) -> None:
         if not (self._was_killed or self._was_terminated):
             self._process.terminate()
+            self.thaw()
         exit_code = self._end()
         if kind is not None:
             self._show_log()
@@ -112,10 +114,13 @@ class ServerProcess:
         self._process.terminate()
         return self._process.wait(STOP_DEADLINE_SECONDS)
 
-    def wait_for_end(self) -> int:
-        """Blocks until it has ended without a signal; the exit code."""
-        self._was_killed = True
-        return self._process.wait(STOP_DEADLINE_SECONDS)
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections, and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on as if no time had passed."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL: nothing can be saved any more."""

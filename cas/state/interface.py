@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Se
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
+from reapi.core.cache_state import CacheState
+
 EVICTION_BATCH = 200
 """Rows that leave the index in one step."""
 
@@ -151,6 +153,18 @@ class ResultRow(NamedTuple):
     writer: str
 
 
+class Removal(NamedTuple):
+    """Why a row was taken out before its time, and when."""
+
+    at: int
+    why: CacheState
+    detail: str = ""
+
+
+MOST_REMOVALS = 10_000
+"""That a table remembers, the latest; perhaps one more."""
+
+
 class ResultQuery(NamedTuple):
     """Which rows are meant: all conditions that are not None. Bounds of `stored` are inclusive."""
 
@@ -176,8 +190,14 @@ class ResultTable(Protocol):
     async def touch(self, key: bytes, used: int) -> None:
         """Raises `used` of the row, if it is there. Does not change its version."""
 
-    async def remove(self, key: bytes, row: ResultRow) -> bool:
-        """Takes out a row, unless it holds another result by now (`used` does not count)."""
+    async def remove(self, key: bytes, row: ResultRow, removal: Removal | None = None) -> bool:
+        """Takes out a row, unless it holds another result by now (`used` does not count).
+
+        `removal` is remembered with it, in the same step.
+        """
+
+    async def last_removal(self, key: bytes) -> Removal | None:
+        """The last one that is remembered of that key, whatever has been put since."""
 
     async def remove_unused(self, last_stamp: int) -> None:
         """Takes out all rows whose `used` is at most `last_stamp`."""

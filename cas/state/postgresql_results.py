@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from reapi.core.cache_state import CacheState
+from reapi.core.errors import Aborted
 from reapi.core.gathering import Gatherer
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import PostgresqlPool
+from reapi.core.postgresql.term import Term
 
-from .interface import ResultQuery, ResultRow
+from .interface import MOST_REMOVALS, Removal, ResultQuery, ResultRow
 from .postgresql_schema import RESULT_COMPONENT, RESULT_MIGRATIONS, SHARD
 
 _KEYS_PER_STATEMENT = 1000
@@ -25,13 +28,14 @@ _COUNT = f"""
 _VERSIONS = "SELECT key, version FROM result WHERE key = ANY($1::bytea[])"
 _FIND = f"SELECT key, {_COLUMNS} FROM result WHERE key = ANY($1::bytea[])"
 _PUT = f"""
-    WITH changed AS (
+    WITH {{term}} changed AS (
         INSERT INTO result
         SELECT *, nextval('result_version'), octet_length(action_result) + octet_length(closure), 0
         FROM unnest(
             $1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[],
             $5::bigint[], $6::bytea[], $7::bytea[], $8::bytea[]
         ) AS new (key, {_COLUMNS})
+        {{condition}}
         ORDER BY key
         ON CONFLICT (key) DO UPDATE SET
             (action_result, closure, used, stored, instance_name, worker, writer, version, bytes)
@@ -40,9 +44,20 @@ _PUT = f"""
                excluded.bytes),
             replaced_bytes = result.bytes
         RETURNING bytes - replaced_bytes AS bytes
+    ), counted AS (
+        {_COUNT}
     )
-    {_COUNT}
+    SELECT FROM changed
 """
+_PUT_ALWAYS = _PUT.format(term="", condition="")
+_PUT_IN_TERM = _PUT.format(
+    term="""term AS MATERIALIZED (
+        SELECT FROM reapi_term WHERE task = $9 AND epoch = $10 FOR KEY SHARE
+    ),""",
+    condition="WHERE EXISTS (SELECT FROM term)",
+)
+"""The lock on the row of the term makes the next term wait for this statement, or this for that."""
+
 _TOUCH = """
     WITH wanted AS (
         SELECT key, max(used) AS used
@@ -61,9 +76,19 @@ _REMOVE = f"""
         RETURNING -bytes AS bytes
     ), counted AS (
         {_COUNT}
+    ), remembered AS (
+        INSERT INTO result_removal (number, key, at, why, detail)
+        SELECT nextval('result_removal_number'), $1, $8, $9, $10 FROM changed
+        WHERE $9::text IS NOT NULL
+        ON CONFLICT (key) DO UPDATE SET (number, at, why, detail)
+            = (excluded.number, excluded.at, excluded.why, excluded.detail)
+    ), forgotten AS (
+        DELETE FROM result_removal WHERE $9::text IS NOT NULL AND key <> $1
+            AND number <= (SELECT last_value FROM result_removal_number) - $11
     )
     SELECT FROM changed
 """
+_LAST_REMOVAL = "SELECT at, why, detail FROM result_removal WHERE key = $1"
 _REMOVE_UNUSED = f"""
     WITH oldest AS (
         SELECT key FROM result WHERE used <= $1 ORDER BY used LIMIT $2
@@ -101,10 +126,14 @@ class _Put(NamedTuple):
 
 
 class PostgresqlResults:
-    """A ResultTable. Use it as an async context manager; entering it brings tables up to date."""
+    """A ResultTable. Use it as an async context manager; entering it brings tables up to date.
 
-    def __init__(self, pool: PostgresqlPool) -> None:
+    With a `term` it is for one who may write only in office: `put` raises Aborted afterwards.
+    """
+
+    def __init__(self, pool: PostgresqlPool, term: Term | None = None) -> None:
         self._pool = pool
+        self._term = term
         self._versions = Gatherer(
             self._find_versions, max_weight=_KEYS_PER_STATEMENT, max_running=2
         )
@@ -137,9 +166,14 @@ class PostgresqlResults:
     async def touch(self, key: bytes, used: int) -> None:
         await self._touches.call(_Touch(key, used))
 
-    async def remove(self, key: bytes, row: ResultRow) -> bool:
+    async def remove(self, key: bytes, row: ResultRow, removal: Removal | None = None) -> bool:
         action_result, closure, _, *rest = _values(row)
-        return bool(await self._pool.fetch(_REMOVE, key, action_result, closure, *rest))
+        trace = (*(removal or (None, None, None)), MOST_REMOVALS)
+        return bool(await self._pool.fetch(_REMOVE, key, action_result, closure, *rest, *trace))
+
+    async def last_removal(self, key: bytes) -> Removal | None:
+        rows = await self._pool.fetch(_LAST_REMOVAL, key)
+        return Removal(rows[0][0], CacheState(rows[0][1]), rows[0][2]) if rows else None
 
     async def remove_unused(self, last_stamp: int) -> None:
         while True:
@@ -184,7 +218,11 @@ class PostgresqlResults:
     async def _put_rows(self, puts: Sequence[_Put]) -> list[None]:
         # Of several rows for one key the last one stays.
         rows = {key: (key, *_values(row)) for key, row in puts}
-        await self._pool.fetch(_PUT, *map(list, zip(*rows.values(), strict=True)))
+        columns = map(list, zip(*rows.values(), strict=True))
+        if self._term is None:
+            await self._pool.fetch(_PUT_ALWAYS, *columns)
+        elif not await self._pool.fetch(_PUT_IN_TERM, *columns, *self._term):
+            raise Aborted("not stored: the term of the writer is over")
         return [None] * len(puts)
 
 

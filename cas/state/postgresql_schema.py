@@ -77,6 +77,17 @@ RESULT_MIGRATIONS = (
         bytes bigint NOT NULL
     ) WITH (fillfactor = 50);
     """,
+    """
+    CREATE SEQUENCE result_removal_number CACHE 1;
+    CREATE TABLE result_removal (
+        key bytea PRIMARY KEY,
+        number bigint NOT NULL,
+        at bigint NOT NULL,
+        why text NOT NULL,
+        detail text NOT NULL
+    );
+    CREATE INDEX result_removal_by_number ON result_removal (number);
+    """,
 )
 
 SHARD = "pg_backend_pid() % 16"

@@ -4,9 +4,10 @@ import asyncio
 import sqlite3
 
 from reapi.cas.shared_memory import SharedMemory
+from reapi.core.cache_state import CacheState
 from reapi.core.database import Database
 
-from .interface import ResultQuery, ResultRow
+from .interface import MOST_REMOVALS, Removal, ResultQuery, ResultRow
 
 MIGRATIONS = (
     """
@@ -26,6 +27,15 @@ MIGRATIONS = (
     ALTER TABLE result ADD COLUMN worker TEXT NOT NULL DEFAULT '';
     ALTER TABLE result ADD COLUMN writer TEXT NOT NULL DEFAULT '';
     UPDATE result SET stored = used, instance_name = CAST(substr(key, 42) AS TEXT);
+    """,
+    """
+    CREATE TABLE removal (
+        number INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        at INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
     """,
 )
 
@@ -81,7 +91,7 @@ class SqliteResults:
 
         await self._database.write(operation)
 
-    async def remove(self, key: bytes, row: ResultRow) -> bool:
+    async def remove(self, key: bytes, row: ResultRow, removal: Removal | None = None) -> bool:
         """See ResultTable."""
 
         def operation(connection: sqlite3.Connection) -> bool:
@@ -92,12 +102,19 @@ class SqliteResults:
             ).fetchone()
             if current:
                 _delete(connection, key)
+                if removal is not None:
+                    _remember(connection, key, removal)
             return bool(current)
 
         try:
             return await self._database.write(operation)
         finally:
             self._shared.changed(key)
+
+    async def last_removal(self, key: bytes) -> Removal | None:
+        """See ResultTable. Does not suspend."""
+        rows = self._database.read("SELECT at, why, detail FROM removal WHERE key = ?", (key,))
+        return Removal(rows[0][0], CacheState(rows[0][1]), rows[0][2]) if rows else None
 
     async def remove_unused(self, last_stamp: int) -> None:
         """See ResultTable. In steps, so that others have their turn."""
@@ -146,6 +163,14 @@ class SqliteResults:
         """See ResultTable. Exact."""
         ((total,),) = self._database.read("SELECT bytes FROM total")
         return int(total)
+
+
+def _remember(connection: sqlite3.Connection, key: bytes, removal: Removal) -> None:
+    ((number,),) = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM removal")
+    connection.execute(
+        "INSERT OR REPLACE INTO removal VALUES (?, ?, ?, ?, ?)", (number, key, *removal)
+    )
+    connection.execute("DELETE FROM removal WHERE number <= ?", (number - MOST_REMOVALS,))
 
 
 def _delete(connection: sqlite3.Connection, key: bytes) -> None:

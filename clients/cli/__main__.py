@@ -12,9 +12,12 @@ from . import (
     action_command,
     blob_commands,
     completion_command,
+    explain_command,
+    history_command,
     operation_commands,
     run_command,
     server_commands,
+    worker_commands,
 )
 from .exit_codes import FAILED, INTERRUPTED
 
@@ -51,7 +54,9 @@ for command in (
     blob_commands.ls,
     action_command.action,
     operation_commands.operations,
-    server_commands.workers,
+    explain_command.explain,
+    history_command.history,
+    worker_commands.workers,
     server_commands.status,
     completion_command.completion,
 ):

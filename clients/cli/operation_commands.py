@@ -18,21 +18,31 @@ def operations() -> None:
     """List, show and cancel operations."""
 
 
-@operations.command("list")
+@operations.command(
+    "list", epilog="\b\nExample:\n  reapi-cli operations list 'stage=QUEUED AND tenant=main'"
+)
+@click.argument("wanted", metavar="[FILTER]", default="")
 @json_option
-def list_command(as_json: bool) -> None:
-    """List the operations that the server knows: waiting, running and lately done."""
+def list_command(wanted: str, as_json: bool) -> None:
+    """List the operations that the server knows: waiting, running and lately done.
+
+    FILTER names those of interest by stage, done, worker, tenant, invocation and target.
+    """
 
     async def work(client: "Client") -> "list[Operation]":
-        return await client.list_operations()
+        return await client.list_operations(wanted)
 
     found = [_operation_json(operation) for operation in with_client(work)]
     if as_json:
         print_json(found)
         return
-    rows = [("NAME", "STATE", "WORKER", "ACTION")]
+    rows = [("NAME", "STATE", "WORKER", "ACTION", "REASON")]
     rows += [
-        (one["name"], _state(one), one["worker"] or "-", one["action_digest"] or "-")
+        (
+            one["name"],
+            _state(one),
+            *(one[key] or "-" for key in ("worker", "action_digest", "reason")),
+        )
         for one in found
     ]
     print_columns(rows)
@@ -53,7 +63,7 @@ def show_command(name: str, as_json: bool) -> None:
         return
     for key, value in found.items():
         if value not in (None, ""):
-            click.echo(f"{key:<13} {value}")
+            click.echo(f"{key:<14} {value}")
 
 
 @operations.command("cancel", epilog="\b\nExample:\n  reapi-cli operations cancel NAME")
@@ -76,6 +86,12 @@ def _operation_json(operation: "Operation") -> dict[str, Any]:
         "done": operation.is_done,
         "action_digest": str(operation.action_digest) if operation.action_digest else None,
         "worker": operation.worker,
+        "position": operation.position or None,
+        "expected_start": operation.expected_start and operation.expected_start.isoformat(),
+        "attempts": operation.attempts or None,
+        "reason": operation.reason,
+        "invocation": operation.invocation,
+        "target": operation.target,
         "cached": response.cached_result if response else None,
         "exit_code": response.result.exit_code if response and has_result else None,
         "error": _error_text(operation),
@@ -94,6 +110,7 @@ def _error_text(operation: "Operation") -> str | None:
 
 def _state(found: dict[str, Any]) -> str:
     if not found["done"]:
-        return str(found["stage"]).lower()
+        stage = str(found["stage"]).lower()
+        return f"{stage} #{found['position']}" if found["position"] else stage
     error: str | None = found["error"]
     return error.partition(":")[0] if error else f"exit {found['exit_code']}"

@@ -1,5 +1,6 @@
-"""`reapi-cli workers|status`: the server and who works for it."""
+"""`reapi-cli status`: the server, and the queues of its scheduler."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -10,44 +11,10 @@ from .session import with_client
 
 if TYPE_CHECKING:
     from reapi.clients.client import Client
-    from reapi.clients.model import ServerStatus, Worker
+    from reapi.clients.fleet import ClusterStatus
+    from reapi.clients.model import ServerStatus
 
-
-@click.command(epilog="\b\nExample:\n  reapi-cli workers --json")
-@json_option
-def workers(as_json: bool) -> None:
-    """List the workers that the scheduler knows."""
-
-    async def work(client: "Client") -> "list[Worker]":
-        return await client.list_workers()
-
-    found = with_client(work)
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": worker.name,
-                    "slots": worker.slots,
-                    "state": _state(worker),
-                    "platform": [{"name": key, "value": value} for key, value in worker.platform],
-                    "operations": list(worker.operations),
-                }
-                for worker in found
-            ]
-        )
-        return
-    rows = [("NAME", "STATE", "BUSY", "PLATFORM")]
-    for worker in found:
-        busy = f"{len(worker.operations)}/{worker.slots}"
-        platform = " ".join(f"{key}={value}" for key, value in worker.platform)
-        rows.append((worker.name, _state(worker), busy, platform or "-"))
-    print_columns(rows)
-
-
-def _state(worker: "Worker") -> str:
-    if not worker.is_connected:
-        return "lost"
-    return "draining" if worker.is_draining else "ready"
+_SCHEDULER_SECONDS = 5.0
 
 
 @click.command(epilog="\b\nExample:\n  reapi-cli --server grpc://host:8980 status")
@@ -55,10 +22,10 @@ def _state(worker: "Worker") -> str:
 def status(as_json: bool) -> None:
     """Say whether the server answers, and what it can do."""
 
-    async def work(client: "Client") -> "ServerStatus":
-        return await client.get_status()
+    async def work(client: "Client") -> "tuple[ServerStatus, ClusterStatus | str]":
+        return await client.get_status(), await _cluster(client)
 
-    found = with_client(work)
+    found, cluster = with_client(work)
     facts = {
         "server": found.server,
         "instance": found.instance_name,
@@ -70,8 +37,50 @@ def status(as_json: bool) -> None:
         "latency_ms": round(found.latency_seconds * 1000, 2),
     }
     if as_json:
-        print_json(facts)
+        shown = {"error": cluster} if isinstance(cluster, str) else asdict(cluster)
+        print_json(facts | {"scheduler": shown})
         return
     for name, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
         click.echo(f"{name:<27} {text}".rstrip())
+    _print_cluster(cluster)
+
+
+async def _cluster(client: "Client") -> "ClusterStatus | str":
+    """The scheduler's view, or why there is none: storage alone is a server, too."""
+    from reapi.core.errors import ReapiError, Unimplemented
+
+    try:
+        return await client.fleet.status(timeout=_SCHEDULER_SECONDS)
+    except Unimplemented:
+        return "none here, or one that does not tell"
+    except ReapiError as error:
+        return error.message
+
+
+def _print_cluster(cluster: "ClusterStatus | str") -> None:
+    if isinstance(cluster, str):
+        click.echo(f"{'scheduler':<27} {cluster}")
+        return
+    click.echo(f"{'scheduler':<27} {cluster.queued} queued, {cluster.executing} executing")
+    if cluster.expected_workers:
+        click.echo(f"{'expected_workers':<27} {cluster.expected_workers}")
+    if cluster.absent_workers:
+        click.echo(f"{'absent_workers':<27} {', '.join(cluster.absent_workers)}")
+    if not cluster.queues:
+        return
+    rows = [("QUEUED", "EXECUTING", "WORKERS", "FREE SLOTS", "OLDEST", "PLATFORM", "REASON")]
+    for queue in cluster.queues:
+        rows.append(
+            (
+                str(queue.queued),
+                str(queue.executing),
+                str(queue.workers),
+                f"{queue.free_slots}/{queue.slots}",
+                f"{queue.oldest_wait_seconds:.0f}s" if queue.queued else "-",
+                " ".join(f"{key}={value}" for key, value in queue.platform) or "-",
+                queue.reason or "-",
+            )
+        )
+    click.echo()
+    print_columns(rows)

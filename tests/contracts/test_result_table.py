@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reapi.cas.state.interface import ResultQuery, ResultRow, ResultTable
+from reapi.cas.state import postgresql_results, sqlite_results
+from reapi.cas.state.interface import Removal, ResultQuery, ResultRow, ResultTable
 from reapi.cas.state.postgresql_results import PostgresqlResults
 from reapi.cas.state.sqlite import open_sqlite
+from reapi.core.cache_state import CacheState
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
 
@@ -181,6 +183,33 @@ class TestRemove:
         await table.put(KEY, ROW._replace(action_result=b"newer"))
         assert not await table.remove(KEY, ROW)
         assert await table.find(KEY) is not None
+
+    async def test_why_a_row_was_removed_is_remembered_by_all(
+        self, table: ResultTable, other: ResultTable
+    ) -> None:
+        revoked = Removal(7, CacheState.REVOKED)
+        incomplete = Removal(8, CacheState.INCOMPLETE, "blobs/x/1")
+        for removal in (revoked, incomplete):
+            await table.put(KEY, ROW)
+            assert await other.remove(KEY, ROW, removal)
+            assert await table.last_removal(KEY) == removal
+        assert not await table.remove(KEY, ROW, revoked)
+        await table.put(KEY, ROW)
+        await table.remove(KEY, ROW)
+        assert await other.last_removal(KEY) == incomplete
+        assert await table.last_removal(key(1)) is None
+
+    async def test_only_the_latest_removals_are_remembered(
+        self, table: ResultTable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (postgresql_results, sqlite_results):
+            monkeypatch.setattr(module, "MOST_REMOVALS", 3)
+        for number in range(5):
+            await table.put(key(number), ROW)
+            await table.remove(key(number), ROW, Removal(number, CacheState.REVOKED))
+        remembered = [await table.last_removal(key(number)) for number in range(5)]
+        assert remembered[0] is None
+        assert remembered[2:] == [Removal(n, CacheState.REVOKED) for n in (2, 3, 4)]
 
     async def test_rows_out_of_use_go(self, table: ResultTable, other: ResultTable) -> None:
         await asyncio.gather(*(table.put(key(n), ROW._replace(used=n)) for n in range(500)))

@@ -21,6 +21,9 @@ class FaultProxy:
         self.gate = asyncio.Event()
         """While it is not set, new connections wait."""
         self.gate.set()
+        self.flowing = asyncio.Event()
+        """While it is not set, nothing passes in either direction, as on a network that is cut."""
+        self.flowing.set()
         self.connections = 0
         """That were ever made."""
         self.ended = asyncio.Event()
@@ -71,8 +74,8 @@ class FaultProxy:
     ) -> None:
         limit = self.cut_after_bytes[0] if self.cut_after_bytes else None
         ways = {
-            asyncio.create_task(_pass_on(reader, forth, None)),
-            asyncio.create_task(_pass_on(back, writer, limit)),
+            asyncio.create_task(self._pass_on(reader, forth, None)),
+            asyncio.create_task(self._pass_on(back, writer, limit)),
         }
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -83,17 +86,17 @@ class FaultProxy:
         if any(not way.cancelled() and way.exception() is None and way.result() for way in ways):
             self.cut_after_bytes.pop(0)
 
-
-async def _pass_on(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
-) -> bool:
-    """Until the end; says whether the limit was reached before."""
-    passed = 0
-    with suppress(OSError):
-        while piece := await reader.read(_PIECE_BYTES):
-            passed += len(piece)
-            if limit is not None and passed > limit:
-                return True
-            writer.write(piece)
-            await writer.drain()
-    return False
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
+    ) -> bool:
+        """Until the end; says whether the limit was reached before."""
+        passed = 0
+        with suppress(OSError):
+            while piece := await reader.read(_PIECE_BYTES):
+                await self.flowing.wait()
+                passed += len(piece)
+                if limit is not None and passed > limit:
+                    return True
+                writer.write(piece)
+                await writer.drain()
+        return False

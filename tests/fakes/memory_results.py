@@ -1,6 +1,6 @@
 """ResultTable in a dict, for tests of what is built on one."""
 
-from reapi.cas.state.interface import ResultQuery, ResultRow
+from reapi.cas.state.interface import Removal, ResultQuery, ResultRow
 
 
 class MemoryResultTable:
@@ -9,6 +9,7 @@ class MemoryResultTable:
     def __init__(self) -> None:
         self.rows: dict[bytes, ResultRow] = {}
         self._versions: dict[bytes, int] = {}
+        self._removals: dict[bytes, Removal] = {}
 
     async def version(self, key: bytes) -> int:
         return self._versions.get(key, 0)
@@ -25,13 +26,18 @@ class MemoryResultTable:
         if row is not None:
             self.rows[key] = row._replace(used=max(row.used, used))
 
-    async def remove(self, key: bytes, row: ResultRow) -> bool:
+    async def remove(self, key: bytes, row: ResultRow, removal: Removal | None = None) -> bool:
         current = self.rows.get(key)
         if current is None or current._replace(used=row.used) != row:
             return False
         del self.rows[key]
         self._change(key)
+        if removal is not None:
+            self._removals[key] = removal
         return True
+
+    async def last_removal(self, key: bytes) -> Removal | None:
+        return self._removals.get(key)
 
     async def remove_unused(self, last_stamp: int) -> None:
         for key in [key for key, row in self.rows.items() if row.used <= last_stamp]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+from reapi.core.cache_state import CacheFinding, CacheState
 from reapi.core.digest import EMPTY_HASHES, SHA256, Digest, DigestFunction, digest_of
 from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ReapiError
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
@@ -108,12 +109,20 @@ class MemoryActionCache:
 
     def __init__(self) -> None:
         self.results: dict[tuple[str, Digest], ActionResult] = {}
+        self.removals: dict[tuple[str, Digest], CacheFinding] = {}
 
     async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
         try:
             return self.results[instance_name, action_digest]
         except KeyError:
             raise NotFound(f"no result for action {action_digest}") from None
+
+    async def explain(self, instance_name: str, action_digest: Digest) -> CacheFinding:
+        is_present = (instance_name, action_digest) in self.results
+        return CacheFinding(CacheState.PRESENT if is_present else CacheState.ABSENT)
+
+    async def last_removal(self, instance_name: str, action_digest: Digest) -> CacheFinding | None:
+        return self.removals.get((instance_name, action_digest))
 
     async def put(
         self, instance_name: str, action_digest: Digest, result: ActionResult, *, writer: str = ""

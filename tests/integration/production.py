@@ -51,8 +51,10 @@ class Production:
         endpoint = {"REAPI_SCHEDULER__ENDPOINT": scheduler} if scheduler else {}
         return self._server(name, "frontend", endpoint)
 
-    def scheduler(self) -> ServerProcess:
-        return self._server("scheduler", "scheduler", {})
+    def scheduler(self, name: str = "scheduler", **settings: str) -> ServerProcess:
+        """`settings` are further keys of its [scheduler]."""
+        environment = {f"REAPI_SCHEDULER__{key.upper()}": text for key, text in settings.items()}
+        return self._server(name, "scheduler", environment)
 
     def executor(self, name: str, scheduler: str, **settings: str) -> ServerProcess:
         """An executor that offers the property `executor` with its name.

@@ -20,8 +20,10 @@ from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
-from reapi.server.compose import compose, run_executor
-from reapi.server.config import ExecutorSection, ServerConfig
+from reapi.server.compose import compose
+from reapi.server.config import ServerConfig
+from reapi.server.executor_role import run_executor
+from reapi.server.executor_section import ExecutorSection
 from tests.fakes.memory_store import MemoryBlobStore
 from tests.unit.executor.harness import Tree, add_tree
 from tests.unit.scheduler.harness import metadata_of, response_of

@@ -10,8 +10,9 @@ from google.longrunning.operations_pb2 import Operation
 
 from reapi.core.digest import SHA256
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import ExecutionState
 from reapi.scheduler.config import SchedulerConfig
-from reapi.server import compose as composition
+from reapi.server import scheduler_config
 from tests.integration.system import Gate, System, open_system, sh
 from tests.unit.scheduler.harness import metadata_of, response_of
 
@@ -44,7 +45,9 @@ async def test_EX23_D10_metadata_says_what_runs_and_by_which_function(
         assert metadata.digest_function == SHA256.number
         assert not metadata.stdout_stream_name
     result = response_of(operations[-1]).result
-    assert metadata_of(operations[-1]).partial_execution_metadata == result.execution_metadata
+    told = metadata_of(operations[-1]).partial_execution_metadata
+    assert told.auxiliary_metadata.pop().Is(ExecutionState.DESCRIPTOR)
+    assert told == result.execution_metadata
 
 
 async def test_EX23_progress_of_the_worker_is_in_the_metadata(
@@ -55,7 +58,7 @@ async def test_EX23_progress_of_the_worker_is_in_the_metadata(
     def often(**settings: Any) -> SchedulerConfig:
         return SchedulerConfig(**settings, update_interval_seconds=0.01)
 
-    monkeypatch.setattr(composition, "SchedulerConfig", often)
+    monkeypatch.setattr(scheduler_config, "SchedulerConfig", often)
     async with open_system(open_path) as system, system.worker():
         stream = system.stream(await system.add(sh(gate.script())))
         async for operation in stream:

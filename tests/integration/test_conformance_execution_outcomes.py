@@ -2,14 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.rpc import code_pb2
 
 from reapi.core.errors import InvalidArgument, NotFound, ResourceExhausted
-from reapi.scheduler.config import SchedulerConfig
-from reapi.server import compose as composition
 from tests.integration.system import Gate, System, open_system, sh, violations
 from tests.unit.scheduler.harness import response_of
 
@@ -57,13 +54,9 @@ async def test_EX18_the_timeout_does_not_count_the_time_in_the_queue(
 
 
 async def test_EX19_G5_a_full_queue_is_said_with_the_time_to_retry(
-    open_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path,
 ) -> None:
-    def short(**settings: Any) -> SchedulerConfig:
-        return SchedulerConfig(**settings, max_queued=1)
-
-    monkeypatch.setattr(composition, "SchedulerConfig", short)
-    async with open_system(open_path) as system:
+    async with open_system(open_path, scheduler={"max_queued": 1}) as system:
         stream = system.stream(await system.add(sh("echo first")))
         await anext(stream)
         with pytest.raises(ResourceExhausted) as caught:

@@ -22,7 +22,7 @@ from reapi.clients.methods import (
 from reapi.core.errors import InvalidArgument, NotFound, Unimplemented
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.scheduler.config import SchedulerConfig
-from reapi.server import compose as composition
+from reapi.server import scheduler_config
 from tests.integration.system import Gate, System, codes, open_system, sh
 from tests.unit.scheduler.harness import metadata_of, response_of
 
@@ -123,7 +123,7 @@ class TestWaitExecution:
         def often(**settings: float) -> SchedulerConfig:
             return SchedulerConfig(**settings, update_interval_seconds=0.01)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(composition, "SchedulerConfig", often)
+        monkeypatch.setattr(scheduler_config, "SchedulerConfig", often)
         async with open_system(open_path) as system:
             stream = system.stream(await system.add(sh("true")))
             quiet = [await anext(stream) for _ in range(5)]

@@ -27,7 +27,7 @@ OUTPUTS = [f"output {number}".encode() for number in range(30)]
 ACTION = digest_of(b"an action")
 
 
-_WATCH_HEALTH = ClientMethod(
+_HEALTH_WATCH = ClientMethod(
     "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse
 )
 
@@ -93,7 +93,7 @@ async def test_health_says_whether_the_upstream_is_there(open_path: Path) -> Non
         behind = await stack.enter_async_context(AsyncExitStack())
         upstream = await behind.enter_async_context(open_system(open_path / "upstream"))
         edge = await stack.enter_async_context(open_edge_of(open_path / "edge", upstream))
-        watching = edge.channel.server_stream(_WATCH_HEALTH, HealthCheckRequest())
+        watching = edge.channel.server_stream(_HEALTH_WATCH, HealthCheckRequest())
         states = await stack.enter_async_context(aclosing(watching))
         async for state in states:
             if state.status == HealthCheckResponse.SERVING:

@@ -1,8 +1,8 @@
 """PostgreSQL dies, fills up, is new or too new: what was acknowledged stays, and all heals."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from reapi.core.postgresql.check import check_postgresql
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import Connection, PostgresqlPool
+from reapi.core.postgresql.term import in_office
+from reapi.scheduler.events import WaiterJoined
+from reapi.scheduler.journal import Journal
+from reapi.scheduler.journal_store import EventRow, FinishedRow, Journaled, SnapshotRow
+from reapi.scheduler.policy import Policy
+from reapi.scheduler.postgresql_journal import COMPONENT as JOURNAL_COMPONENT
+from reapi.scheduler.postgresql_journal import MIGRATIONS as JOURNAL_MIGRATIONS
+from reapi.scheduler.postgresql_journal import PostgresqlJournal
 from tests.postgresql import PostgresqlServer
+from tests.unit.scheduler.harness import FakeWorker, Scheduler
 
 ITEM = ("CREATE TABLE item (id integer PRIMARY KEY)",)
 
@@ -102,6 +111,135 @@ class TestCrash:
             assert len(await index.leaving()) == 200
             await evict(lambda: None)
             assert len(await index.leaving()) == 500
+
+
+class TestJournal:
+    async def test_F9_the_journal_keeps_all_events_in_order_over_an_outage(
+        self, postgresql_server: PostgresqlServer, postgresql_dsn: Dsn
+    ) -> None:
+        async with PostgresqlPool(postgresql_dsn) as pool:
+            async with _open_journal(pool) as journal:
+                for number in range(1, 1001):
+                    journal.append(EventRow(number, f"{number}"))
+                    first = journal.commit()
+                    if number % 10 == 0:
+                        await asyncio.sleep(0)
+                    if number == 500:
+                        await first
+                        journal._patience_seconds = 0
+                        postgresql_server.kill()
+                with pytest.raises(Unavailable):
+                    await journal.commit()
+                with pytest.raises(Unavailable):
+                    journal.check()
+                postgresql_server.start()
+                journal._patience_seconds = 60
+                await _until_committed(journal)
+                journal.check()
+                assert [row.sequence for row in (await journal.load()).events] == [*range(1, 1001)]
+            async with _open_journal(pool) as successor:
+                assert len((await successor.load()).events) == 1000
+
+    async def test_F9_a_scheduler_without_its_database_takes_no_action_and_loses_none(
+        self,
+        postgresql_server: PostgresqlServer,
+        postgresql_dsn: Dsn,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("reapi.scheduler.dispatcher._RETRY_COMMIT_SECONDS", 0.01)
+        async with Scheduler(postgresql_dsn) as scheduler:
+            worker = FakeWorker(scheduler)
+            await worker.connect()
+            running = scheduler.execute(scheduler.add_action("runs"))
+            name = (await running.next()).name
+            lease = await worker.lease()
+            assert isinstance(scheduler.journal, PostgresqlJournal)
+            scheduler.journal._patience_seconds = 0
+            postgresql_server.kill()
+            worker.complete(lease)
+            with pytest.raises(Unavailable):
+                await scheduler.journal.commit()
+            with pytest.raises(Unavailable):
+                await scheduler.execute(scheduler.add_action("refused")).next()
+            with pytest.raises(Unavailable):
+                await scheduler.wait("operations/of the past").next()
+            assert not (await scheduler.wait(name).next()).done
+            scheduler.journal._patience_seconds = 60
+            postgresql_server.start()
+            last = await running.last()
+            async with scheduler.successor() as successor:
+                assert await successor.wait(name).last() == last
+                assert not successor.dispatcher._queue.executions
+
+    async def test_F7_a_scheduler_that_was_replaced_while_it_was_away_writes_nothing(
+        self, postgresql_dsn: Dsn
+    ) -> None:
+        async with PostgresqlPool(postgresql_dsn) as pool, AsyncExitStack() as stack:
+            tenure = await stack.enter_async_context(in_office(pool, "scheduler", lambda: None))
+            first = await stack.enter_async_context(PostgresqlJournal(pool, tenure, ""))
+            first.append(EventRow(1, "first"))
+            await first.commit()
+            (await tenure.session()).terminate()
+            async with _open_journal(pool) as second:
+                first.append(EventRow(2, "late"))
+                for _ in range(2):
+                    with pytest.raises(Unavailable, match="taken over"):
+                        await first.commit()
+                with pytest.raises(Unavailable, match="taken over"):
+                    first.check()
+                await tenure.over()
+                assert (await second.load()).events == [EventRow(1, "first")]
+
+    async def test_the_journals_of_shards_are_apart(self, postgresql_dsn: Dsn) -> None:
+        async with PostgresqlPool(postgresql_dsn) as pool, AsyncExitStack() as stack:
+            journals = []
+            for shard in ("", "a"):
+                task = f"scheduler {shard}"
+                tenure = await stack.enter_async_context(in_office(pool, task, lambda: None))
+                journal = PostgresqlJournal(pool, tenure, shard)
+                journals.append(await stack.enter_async_context(journal))
+            for number, journal in enumerate(journals):
+                journal.append(EventRow(1, f"folded {number}"))
+                journal.append(EventRow(2, f"event {number}"))
+                journal.finish(FinishedRow(1, f"name {number}", "", 5, b""))
+                await journal.commit()
+            journals[0].fold(SnapshotRow(1, 1, "snapshot"))
+            journals[0].expire(9, 1)
+            await journals[0].commit()
+            loaded = [await journal.load() for journal in journals]
+            assert [len(one.events) for one in loaded] == [1, 2]
+            assert [one.snapshot is None for one in loaded] == [False, True]
+            assert [one.last_finished is None for one in loaded] == [True, False]
+            assert await journals[0].finished("name 1", 0) is None
+            assert await journals[1].list_finished(None, "", 0, 9) == [("name 1", b"")]
+
+    async def test_F11_a_journal_of_the_schema_before_shards_is_read(
+        self, postgresql_dsn: Dsn
+    ) -> None:
+        async with PostgresqlPool(postgresql_dsn) as pool:
+            await migrate(pool, JOURNAL_COMPONENT, JOURNAL_MIGRATIONS[:1])
+            await pool.fetch("INSERT INTO journal_event VALUES (8, 'event')")
+            await pool.fetch("INSERT INTO journal_snapshot VALUES (true, 7, 1, 'snapshot')")
+            await pool.fetch("INSERT INTO journal_finished VALUES (1, 'name', 'main', 5, 'last')")
+            async with _open_journal(pool) as journal:
+                assert await journal.load() == Journaled(
+                    SnapshotRow(7, 1, "snapshot"),
+                    [EventRow(8, "event")],
+                    FinishedRow(1, "name", "main", 5, b"last"),
+                )
+
+    async def test_an_event_that_cannot_be_kept_fails_its_commit(self, postgresql_dsn: Dsn) -> None:
+        async with (
+            PostgresqlPool(postgresql_dsn) as pool,
+            _open_journal(pool) as store,
+        ):
+            journal = Journal(store, finished_retention=1, max_finished=1, snapshot_interval=1)
+            await journal.recover(Policy())
+            await journal.append(WaiterJoined("\0"), 1, ())  # JSON escapes it
+            store._patience_seconds = 0
+            store.append(EventRow(1 << 63, "too large a number"))
+            with pytest.raises(Unavailable):
+                await store.commit()
 
 
 class TestMigrations:
@@ -253,6 +391,16 @@ class TestCheck:
         assert str(tmp_path / "dsn") in caught.value.message
 
 
+@asynccontextmanager
+async def _open_journal(pool: PostgresqlPool) -> AsyncIterator[PostgresqlJournal]:
+    """In office."""
+    async with (
+        in_office(pool, "scheduler", lambda: None) as tenure,
+        PostgresqlJournal(pool, tenure, "") as journal,
+    ):
+        yield journal
+
+
 class _Writer:
     """Writes one after the other until it is told that it cannot."""
 
@@ -288,3 +436,12 @@ async def _until(is_so: Callable[[], bool], index: PostgresqlIndex) -> None:
         while not is_so():
             # Something that takes the time of a call, whether the server answers or not.
             await asyncio.wait([asyncio.ensure_future(index.oldest_used())])
+
+
+async def _until_committed(journal: PostgresqlJournal) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await journal.commit()
+            except Unavailable:
+                continue

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2
 
 from reapi.cas.storage import Storage
 from reapi.clients.channel import Channel
-from reapi.clients.methods import WATCH_HEALTH
+from reapi.clients.methods import HEALTH_WATCH
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import ReapiError, ResourceExhausted, Unavailable
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -363,7 +363,7 @@ class HealthClient:
 
     async def becomes(self, status: int) -> None:
         """Returns when the server as a whole says so."""
-        watch = self._channel.server_stream(WATCH_HEALTH, health_pb2.HealthCheckRequest())
+        watch = self._channel.server_stream(HEALTH_WATCH, health_pb2.HealthCheckRequest())
         async with aclosing(watch) as replies:
             async for reply in replies:
                 if reply.status == status:

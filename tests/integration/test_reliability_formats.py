@@ -24,6 +24,7 @@ from reapi.core.errors import FailedPrecondition, NotFound
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.scheduler.postgresql_history import PostgresqlHistory
 from reapi.scheduler.postgresql_journal import PostgresqlJournal
 from tests.fakes.local_storage import ManualClock, local_storage
 from tests.server_process import ServerProcess
@@ -162,6 +163,7 @@ class TestNewerVersions:
             "inline.db",
             "results.db",
             "scheduler.db",
+            "history.db",
         }
         for path in databases:
             with closing(sqlite3.connect(path)) as connection:
@@ -181,7 +183,7 @@ class TestNewerVersions:
                 connection.execute(f"PRAGMA user_version = {known}")
         assert _run(["storage", "stats"], data_dir).returncode == 0
 
-    @pytest.mark.parametrize("component", ["blobs", "results", "journal"])
+    @pytest.mark.parametrize("component", ["blobs", "results", "journal", "history"])
     async def test_reliability_F11_a_newer_schema_in_postgresql_is_refused(
         self, postgresql_dsn: Dsn, component: str
     ) -> None:
@@ -189,6 +191,7 @@ class TestNewerVersions:
             "blobs": PostgresqlIndex,
             "results": PostgresqlResults,
             "journal": PostgresqlJournal,
+            "history": PostgresqlHistory,
         }
         async with PostgresqlPool(postgresql_dsn) as pool:
             async with openers[component](pool):

@@ -27,8 +27,8 @@ from reapi.clients.methods import (
     EXECUTE,
     FIND_MISSING_BLOBS,
     GET_CAPABILITIES,
+    HEALTH_WATCH,
     WAIT_EXECUTION,
-    WATCH_HEALTH,
     WRITE,
 )
 from reapi.core.digest import Digest, digest_of
@@ -285,7 +285,7 @@ async def _terminated(server: ServerProcess, channels: Sequence[Channel]) -> Asy
     async with AsyncExitStack() as stack:
         watches = []
         for channel in channels:
-            watch = channel.server_stream(WATCH_HEALTH, request)
+            watch = channel.server_stream(HEALTH_WATCH, request)
             watches.append(await stack.enter_async_context(aclosing(watch)))
             assert (await anext(watch)).status == states.SERVING
         server.terminate()

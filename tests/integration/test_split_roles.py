@@ -28,13 +28,13 @@ async def _server(config: ServerConfig, member: int, stack: AsyncExitStack) -> R
 
 
 @asynccontextmanager
-async def _serving(config: ServerConfig, member: int) -> AsyncIterator[str]:
+async def serving(config: ServerConfig, member: int) -> AsyncIterator[str]:
     """Its address."""
     async with AsyncExitStack() as stack, await _server(config, member, stack) as server:
         yield f"127.0.0.1:{server.port}"
 
 
-def _config(folder: Path, role: str, **sections: Any) -> ServerConfig:
+def config_of(folder: Path, role: str, **sections: Any) -> ServerConfig:
     return ServerConfig.model_validate(
         {"data_dir": folder / "data", "server": {"roles": (role,), "processes": 2}, **sections}
     )
@@ -44,11 +44,11 @@ def _config(folder: Path, role: str, **sections: Any) -> ServerConfig:
 async def _split(folder: Path) -> AsyncIterator[tuple[System, str]]:
     """A client of a frontend whose scheduler is elsewhere, and the address of the scheduler."""
     async with (
-        _serving(_config(folder, "scheduler"), 0) as scheduler,
-        _serving(_config(folder, "frontend", scheduler={"endpoint": scheduler}), 1) as frontend,
+        serving(config_of(folder, "scheduler"), 0) as scheduler,
+        serving(config_of(folder, "frontend", scheduler={"endpoint": scheduler}), 1) as frontend,
         Channel(frontend) as channel,
     ):
-        yield System(_config(folder, "frontend"), frontend, channel, folder), scheduler
+        yield System(config_of(folder, "frontend"), frontend, channel, folder), scheduler
 
 
 async def test_the_executor_has_its_leases_and_its_blobs_from_different_servers(
@@ -69,18 +69,18 @@ async def test_an_executor_may_join_through_a_frontend(open_path: Path) -> None:
 
 async def test_a_scheduler_alone_serves_no_blobs(open_path: Path) -> None:
     async with _split(open_path) as (_, scheduler), Channel(scheduler) as channel:
-        system = System(_config(open_path, "scheduler"), scheduler, channel, open_path)
+        system = System(config_of(open_path, "scheduler"), scheduler, channel, open_path)
         with pytest.raises(Exception, match="Method not found"):
             await system.add_blobs(b"a blob")
 
 
 async def test_a_frontend_whose_scheduler_went_away_still_serves_blobs(open_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        scheduler = await _server(_config(open_path, "scheduler"), 0, stack)
+        scheduler = await _server(config_of(open_path, "scheduler"), 0, stack)
         await scheduler.__aenter__()
         address = f"127.0.0.1:{scheduler.port}"
-        config = _config(open_path, "frontend", scheduler={"endpoint": address})
-        frontend = await stack.enter_async_context(_serving(config, 1))
+        config = config_of(open_path, "frontend", scheduler={"endpoint": address})
+        frontend = await stack.enter_async_context(serving(config, 1))
         channel = await stack.enter_async_context(Channel(frontend))
         system = System(config, frontend, channel, open_path)
         action = await system.add(sh("true"))

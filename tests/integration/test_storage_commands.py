@@ -17,8 +17,8 @@ from reapi.cas.factory import open_storage
 from reapi.core.digest import digest_of
 from reapi.core.postgresql.dsn import Dsn
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
-from reapi.server.compose import storage_config
 from reapi.server.config import load_config
+from reapi.server.storage_config import storage_config
 from tests.integration.production import Production
 from tests.minio import S3Server, minio_client, new_bucket
 

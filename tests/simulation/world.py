@@ -3,24 +3,31 @@
 It keeps its own simple books of what it was told and compares them with what the core says.
 """
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from random import Random
+
+from google.rpc import code_pb2
 
 from reapi.scheduler.commands import (
     Command,
     FinishOperations,
+    Notice,
     OfferLease,
+    RefuseWorker,
     RevokeLease,
     TellWaiters,
     WelcomeWorker,
 )
 from reapi.scheduler.events import (
     CancelOperation,
+    CordonWorkers,
     DrainWorker,
     Enqueue,
     Event,
     LeaseCompleted,
     LeaseReturned,
+    PolicySet,
     Restarted,
     TimePassed,
     WaiterJoined,
@@ -28,12 +35,12 @@ from reapi.scheduler.events import (
     WorkerConnected,
     WorkerDisconnected,
 )
-from reapi.scheduler.model import LeaseKey, Properties
+from reapi.scheduler.model import LeaseKey, Properties, Resources, Why
+from reapi.scheduler.policy import MODULO, Policy
 from reapi.scheduler.queue import Queue
-from reapi.scheduler.state import Limits
 
 SECOND = 1_000_000
-LIMITS = Limits(
+POLICY = Policy(
     reconnect_grace=10 * SECOND,
     unwatched_grace=120 * SECOND,
     unmatched_grace=60 * SECOND,
@@ -42,6 +49,35 @@ LIMITS = Limits(
 LINUX: Properties = (("OSFamily", "linux"),)
 BIG_LINUX: Properties = (("OSFamily", "linux"), ("size", "big"))
 PLATFORMS: tuple[Properties, ...] = ((), LINUX, BIG_LINUX)
+TOTALS: tuple[Resources, ...] = ((("cpu", 2000),), (("cpu", 4000), ("memory", 8)))
+NEEDS: tuple[Resources, ...] = (
+    *((),) * 5,
+    (("cpu", 1000),),
+    (("cpu", 3000), ("memory", 2)),
+    (("licence", 1),),
+    (("cpu", 500), ("licence", 2)),
+)
+PATTERNS = ("*", "worker-[01]", "worker-2", "worker-[!0]")
+
+
+def draw_policy(random: Random) -> Policy:
+    """Any mixture of what a policy may say."""
+    policy = replace(
+        POLICY,
+        load_percent=random.choice((100, 125, 400)),
+        preferred_wait=random.choice((0, SECOND // 2, 5 * SECOND)),
+        starvation=random.choice((0, 3 * SECOND, 60 * SECOND)),
+        hedge_percent=random.choice((0, 150)),
+        tenants=random.choice(((), (("a", 3, 0, 0), ("b", 1, 2, 6), ("", 1, 0, 0)))),
+        max_running_per_invocation=random.choice((0, 0, 1)),
+        max_queued_per_invocation=random.choice((0, 0, 5)),
+        max_queued=random.choice((1000, 12)),
+        pools=random.choice(((), ((BIG_LINUX, (("cpu", 4000), ("memory", 8))),))),
+        fleet_resources=(("licence", random.choice((1, 2, 3))),),
+    )
+    if random.random() < 0.3:
+        policy = replace(policy, placement=MODULO, expected_workers=random.randint(1, 6))
+    return policy
 
 
 @dataclass
@@ -51,6 +87,8 @@ class SimulatedWorker:
     worker_id: str
     slots: int
     properties: Properties
+    resources: Resources
+    ordinal: int
     session: int = 0
     is_connected: bool = False
     leases: set[LeaseKey] = field(default_factory=set)
@@ -75,8 +113,15 @@ class World:
         self.epochs: set[int] = set()
         self.broken: list[SimulatedWorker] = []
         self.names = 0
+        self.reasons: Counter[Why | str] = Counter()
         self.workers = [
-            SimulatedWorker(f"worker-{n}", self.random.randint(1, 3), self.random.choice(PLATFORMS))
+            SimulatedWorker(
+                f"worker-{n}",
+                self.random.randint(1, 3),
+                self.random.choice(PLATFORMS),
+                self.random.choice(TOTALS),
+                self.random.choice((n, n, n, -1, 0)),
+            )
             for n in range(self.random.randint(1, 5))
         ]
 
@@ -95,6 +140,8 @@ class World:
             (3, self.give_back),
             (1, self.drain),
             (1, self.restart),
+            (2, self.cordon),
+            (1, self.set_policy),
             (10, self.time_passes),
         )
         (draw,) = self.random.choices([d for _, d in draws], weights=[w for w, _ in draws])
@@ -102,6 +149,8 @@ class World:
 
     def settle(self) -> None:
         """Lets all that is alive end: fresh workers finish everything, and time passes."""
+        self.apply(PolicySet(POLICY))
+        self.apply(CordonWorkers("*", False))
         for worker in self.workers:
             self._connect(worker, new_session=True)
         for _ in range(200):
@@ -118,21 +167,27 @@ class World:
     def apply(self, event: Event) -> None:
         self.now += self.random.randint(0, SECOND)
         commands = self.queue.handle(event, self.now)
-        self.events.append((event, self.now))
-        self.log.append(f"{self.now} {event!r} -> {commands!r}")
+        self.note(event, commands)
         for command in commands:
             self._obey(command)
         broken, self.broken = self.broken, []
         for worker in broken:
             self._disconnect(worker)
 
+    def note(self, event: Event, commands: list[Command]) -> None:
+        """An event was handled; nobody has heard of the commands yet."""
+        self.events.append((event, self.now))
+        self.log.append(f"{self.now} {event!r} -> {commands!r}")
+
     def _obey(self, command: Command) -> None:
         match command:
-            case OfferLease(worker_id, execution_id, epoch):
+            case OfferLease(worker_id, execution_id, epoch, choice):
                 assert epoch not in self.epochs, "an epoch was used twice"
                 self.epochs.add(epoch)
                 worker = self._worker(worker_id)
                 assert worker.is_connected, "a lease for a worker that is away"
+                self._check_offer(worker, execution_id, choice.why)
+                self.reasons[choice.why] += 1
                 # One offer in twenty is lost on a stream that is just breaking.
                 if self.random.random() < 0.95:
                     worker.leases.add((execution_id, epoch))
@@ -143,13 +198,37 @@ class World:
                 self.old_leases.append((worker_id, (execution_id, epoch)))
             case WelcomeWorker(worker_id, revoked):
                 self._worker(worker_id).leases -= set(revoked)
-            case FinishOperations(names, _):
+            case RefuseWorker(worker_id, session_id, _):
+                worker = self._worker(worker_id)
+                assert worker.session_id == session_id
+                worker.is_connected = False
+                worker.leases.clear()
+            case Notice(message):
+                assert message.startswith("SCALING DETECTED")
+            case FinishOperations(names, outcome):
+                self.reasons[code_pb2.Code.Name(outcome.code) if outcome else "has run"] += 1
                 for name in names:
                     assert name in self.alive, f"{name} ended twice or never began"
                     self.alive.remove(name)
                     self.ended.add(name)
             case TellWaiters(names, _):
                 assert self.alive.issuperset(names), "news about what has ended"
+
+    def _check_offer(self, worker: SimulatedWorker, execution_id: str, why: Why) -> None:
+        """The worker can run it, is allowed to, and no cap is exceeded."""
+        execution = self.queue.executions[execution_id]
+        assert set(execution.properties) <= set(worker.properties)
+        assert not self.queue.cordons.covers(worker.worker_id), "a lease for a cordoned worker"
+        policy = self.queue.policy
+        if policy.placement == MODULO:
+            number = int(execution.action.split("/")[1], 16)
+            assert number % policy.expected_workers == worker.ordinal, "not the owner"
+        totals = dict(worker.resources + policy.fleet_resources)
+        assert all(totals.get(name, 0) >= amount for name, amount in execution.resources)
+        account = execution.account
+        if why is not Why.HEDGE:
+            for capped in (account, account.tenant):
+                assert not capped.max_running or capped.running <= capped.max_running
 
     def enqueue(self) -> None:
         self.names += 1
@@ -161,9 +240,13 @@ class World:
                 instance_name=self.random.choice(("", "main")),
                 action=f"blobs/{self.random.randint(1, 12):064x}/142",
                 is_mergeable=self.random.random() < 0.8,
-                properties=self.random.choice(PLATFORMS),
+                properties=self.random.choice((*PLATFORMS, (), ())),
                 priority=self.random.randint(-1, 1),
                 lease_template=b"template",
+                tenant=self.random.choice("abc"),
+                invocation=self.random.choice(("", "1", "2")),
+                resources=self.random.choice(NEEDS),
+                expected=self.random.choice((0, 2 * SECOND)),
             )
         )
 
@@ -208,6 +291,8 @@ class World:
                 worker.slots,
                 worker.properties,
                 tuple(sorted(worker.leases)),
+                worker.resources,
+                worker.ordinal,
             )
         )
 
@@ -230,6 +315,12 @@ class World:
         if worker.is_connected:
             self.apply(DrainWorker(worker.worker_id))
 
+    def cordon(self) -> None:
+        self.apply(CordonWorkers(self.random.choice(PATTERNS), self.random.random() < 0.5))
+
+    def set_policy(self) -> None:
+        self.apply(PolicySet(draw_policy(self.random)))
+
     def cancel(self) -> None:
         if self.names:
             self.apply(CancelOperation(f"op-{self.random.randint(1, self.names)}"))
@@ -248,7 +339,7 @@ class World:
         self.apply(Restarted())
 
     def time_passes(self) -> None:
-        upcoming = self.queue.deadlines.next
+        upcoming = self.queue.next_deadline()
         if upcoming is not None:
             self.now = max(self.now, upcoming)
         self.apply(TimePassed())

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from reapi.cas.action_cache import IndexedActionCache
+from reapi.cas.result_admin_service import ResultAdminService
 from reapi.cas.state.interface import ResultQuery, ResultTable
+from reapi.core.cache_state import CacheFinding, CacheState, ResultAbsent
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.admin.v1.admin_pb2 import ResultQuery as ResultQueryMessage
+from reapi.protos.reapi.admin.v1.admin_pb2 import RevokeResultsRequest
+from tests.fakes.call import FakeCall
 from tests.fakes.local_storage import ManualClock, local_storage
 
 ACTION = digest_of(b"an action")
@@ -46,6 +51,33 @@ async def test_a_lost_blob_ends_the_hit_at_once(tmp_path: Path) -> None:
         await storage.blobs.write_many({digest_of(data): data})
         with pytest.raises(NotFound):  # the row is gone too: its output may be another's by now
             await storage.action_cache.get("", ACTION)
+
+
+async def test_an_expired_result_is_explained_also_once_it_is_gone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock, result_ttl_seconds=60) as storage:
+        await storage.action_cache.put("", ACTION, re_pb2.ActionResult())
+        clock.seconds += 61
+        detail = "stored on 2027-01-15T08:00:00Z"
+        expected = CacheFinding(CacheState.EXPIRED, clock.seconds, detail)
+        assert await storage.action_cache.explain("", ACTION) == expected
+        with pytest.raises(ResultAbsent, match="older than ttl_seconds"):
+            await storage.action_cache.get("", ACTION)
+        assert await storage.action_cache.last_removal("", ACTION) == expected
+
+
+async def test_a_revoked_result_is_explained(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        await storage.action_cache.put("main", ACTION, re_pb2.ActionResult())
+        service = ResultAdminService(storage.parts.results, clock)
+        clock.seconds += 60
+        query = ResultQueryMessage(instance_name="main")
+        async for _ in service.revoke_results(RevokeResultsRequest(query=query), FakeCall()):
+            pass
+        finding = await storage.action_cache.last_removal("main", ACTION)
+        assert finding == CacheFinding(CacheState.REVOKED, clock.seconds)
+        assert finding.sentence == "the result was revoked by an operator, on 2027-01-15T08:01:00Z"
 
 
 async def test_concurrent_puts_and_gets_end_with_the_last_put(tmp_path: Path) -> None:

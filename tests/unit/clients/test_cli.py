@@ -330,19 +330,30 @@ async def test_operations_are_listed_shown_and_cancelled(server: FakeReapiServer
 
 
 async def test_workers_and_status_are_shown(server: FakeReapiServer, cli: Cli) -> None:
-    server.workers.append(Worker(worker_id="one", slots=4, connected=True, operations=["o"]))
-    assert b"one   ready  1/4" in (await cli("workers")).stdout
+    worker = Worker(worker_id="one", slots=4, connected=True, operations=["o"], cordoned=True)
+    worker.resources.add(name="cpu", amount=4000)
+    worker.resources.add(name="memory", amount=8 << 30)
+    worker.booked.add(name="cpu", amount=1500)
+    server.workers.append(worker)
+    for command in (("workers",), ("workers", "list")):
+        assert b"one   cordoned  1/4   cpu 1.5/4" in (await cli(*command)).stdout
     (told,) = (await cli("workers", "--json")).json
     assert told == {
         "name": "one",
         "slots": 4,
-        "state": "ready",
+        "state": "cordoned",
         "platform": [],
         "operations": ["o"],
+        "resources": {"cpu": 4000, "memory": 8 << 30},
+        "booked": {"cpu": 1500},
+        "ordinal": None,
+        "last_heard": None,
     }
+    assert (await cli("workers", "list", "--json")).json == [told]
     status = (await cli("status", "--json")).json
     assert status["api_versions"] == "2.0 to 2.3"
     assert status["can_execute"] is True
+    assert status["scheduler"] == {"error": "none here, or one that does not tell"}
     assert b"SHA256" in (await cli("status")).stdout
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
-from reapi.clients.channel import Channel
+from reapi.clients.schedulers import Schedulers
 from reapi.executor.config import ExecutorConfig
 from reapi.executor.worker import Worker
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -56,10 +56,15 @@ async def bed(reachable_path: Path) -> AsyncIterator[Bed]:
         cache_dir=reachable_path / "cache",
         slots=2,
         platform={"OSFamily": "linux", "ISA": "x86-64"},
+        resources={"gpu": 1, "cpu": 2000},
+        ordinal=1,
     )
-    async with FakeScheduler() as scheduler, Channel(scheduler.address) as channel:
+    async with (
+        FakeScheduler() as scheduler,
+        Schedulers(scheduler.address, tool_name="test") as schedulers,
+    ):
         stores: dict[str, MemoryBlobStore] = {}
-        async with Worker(config, channel, lambda name: stores[name]) as worker:
+        async with Worker(config, schedulers, lambda name: stores[name]) as worker:
             bed = Bed(worker, scheduler, reachable_path)
             stores[""] = bed.store
             bed.running = asyncio.create_task(worker.run())
@@ -82,6 +87,8 @@ async def test_it_registers_with_what_it_is_and_can_run(bed: Bed) -> None:
         ("OSFamily", "linux"),
     ]
     assert not register.held
+    assert [(one.name, one.amount) for one in register.resources] == [("cpu", 2000), ("gpu", 1)]
+    assert register.ordinal == 1
 
 
 async def test_a_lease_is_run_and_completed_with_its_result(bed: Bed) -> None:
@@ -262,8 +269,8 @@ async def test_draining_ends_even_when_no_scheduler_is_there(reachable_path: Pat
     async with FakeScheduler() as scheduler:
         address = scheduler.address
     async with (
-        Channel(address) as channel,
-        Worker(config, channel, lambda name: MemoryBlobStore()) as worker,
+        Schedulers(address, tool_name="test") as schedulers,
+        Worker(config, schedulers, lambda name: MemoryBlobStore()) as worker,
     ):
         running = asyncio.create_task(worker.run())
         worker.drain()

@@ -1,7 +1,7 @@
 """A whole scheduler without gRPC; only the stores and the workers are fakes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,11 @@ from google.longrunning.operations_pb2 import Operation
 
 from reapi.core.database import Database
 from reapi.core.digest import Digest
+from reapi.core.interfaces import Call
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
+from reapi.core.postgresql.term import in_office
+from reapi.core.request_metadata import REQUEST_METADATA_KEY
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     Action,
     ActionResult,
@@ -23,6 +26,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteRequest,
     ExecuteResponse,
     Platform,
+    RequestMetadata,
     WaitExecutionRequest,
 )
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
@@ -35,30 +39,41 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
     LeaseKey,
     Progress,
     Register,
+    Resource,
 )
 from reapi.scheduler.config import SchedulerConfig
 from reapi.scheduler.dispatcher import Dispatcher
 from reapi.scheduler.execution_service import ExecutionService
 from reapi.scheduler.journal_store import JournalStore
+from reapi.scheduler.opened_history import open_history
 from reapi.scheduler.operations_service import OperationsService
 from reapi.scheduler.postgresql_journal import PostgresqlJournal
+from reapi.scheduler.scheduler_service import SchedulerService
 from reapi.scheduler.sqlite_journal import MIGRATIONS, SqliteJournal
 from reapi.scheduler.worker_service import WorkerService
 from tests.fakes.instances import INSTANCES
+from tests.fakes.memory_history import MemoryHistory
 from tests.fakes.memory_store import MemoryActionCache, MemoryBlobStore
 
 CONFIG = SchedulerConfig(heartbeat_seconds=30, worker_timeout_seconds=120)
 
 
 class FakeCall:
-    """A call from nowhere, without metadata or deadline."""
+    """A call from nowhere, without a deadline."""
 
     peer = "test"
-    metadata: Mapping[str, str | bytes] = {}
     seconds_left = None
 
+    def __init__(self, metadata: Mapping[str, str | bytes]) -> None:
+        self.metadata = metadata
 
-CALL = FakeCall()
+
+CALL = FakeCall({})
+
+
+def call_with(metadata: RequestMetadata) -> FakeCall:
+    """A call of a client that says so much about itself."""
+    return FakeCall({REQUEST_METADATA_KEY: metadata.SerializeToString()})
 
 
 JournalPlace = Path | Dsn
@@ -71,7 +86,11 @@ async def open_journal(place: JournalPlace) -> AsyncIterator[JournalStore]:
         async with Database(place, MIGRATIONS) as database:
             yield SqliteJournal(database)
     else:
-        async with PostgresqlPool(place) as pool, PostgresqlJournal(pool) as journal:
+        async with (
+            PostgresqlPool(place) as pool,
+            in_office(pool, "scheduler", lambda: None) as tenure,
+            PostgresqlJournal(pool, tenure, "") as journal,
+        ):
             yield journal
 
 
@@ -83,20 +102,25 @@ class Scheduler:
         self.place = place
         self.blobs = MemoryBlobStore()
         self.action_cache = MemoryActionCache()
+        self.history_store = MemoryHistory()
         self._stack = AsyncExitStack()
         self._streams: list[Stream] = []
         self.streams_of_workers: list[Any] = []
 
     async def __aenter__(self) -> Self:
         self.journal = await self._stack.enter_async_context(open_journal(self.place))
+        self.history = await self._stack.enter_async_context(
+            open_history(self.config, self.history_store)
+        )
         self.dispatcher = await self._stack.enter_async_context(
-            Dispatcher(self.config, self.journal, self.blobs, self.action_cache)
+            Dispatcher(self.config, self.journal, self.blobs, self.action_cache, self.history)
         )
         self.execution = ExecutionService(
             self.config, self.dispatcher, self.blobs, self.action_cache, INSTANCES
         )
         self.operations = OperationsService(self.dispatcher)
         self.workers = WorkerService(self.config, self.dispatcher)
+        self.orders = SchedulerService(self.dispatcher)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -109,22 +133,25 @@ class Scheduler:
     def successor(self, **settings: Any) -> "Scheduler":
         """Another process on the same journal and stores, while this one was never closed."""
         if isinstance(self.journal, PostgresqlJournal):
-            assert self.journal._session is not None
+            session = self.journal._tenure._session
+            assert session is not None
             self.journal._writer.cancel()
-            self.journal._session.terminate()
+            session.terminate()
         other = Scheduler(self.place, **settings)
         other.blobs, other.action_cache = self.blobs, self.action_cache
+        other.history_store = self.history_store
         return other
 
     def add_action(
         self,
         *arguments: str,
+        outputs: Sequence[str] = (),
         platform: dict[str, str] | None = None,
         root: Directory | None = None,
         action: Action | None = None,
     ) -> Digest:
         """Stores an Action with its Command and root directory; says its digest."""
-        command = Command(arguments=arguments or ("true",))
+        command = Command(arguments=arguments or ("true",), output_paths=outputs)
         command_digest = self.blobs.add(command.SerializeToString())
         root_digest = self.blobs.add((root or Directory()).SerializeToString())
         message = Action()
@@ -136,9 +163,9 @@ class Scheduler:
             message.platform.properties.add(name=name, value=value)
         return self.blobs.add(message.SerializeToString())
 
-    def execute(self, action_digest: Digest, **fields: Any) -> "Stream":
+    def execute(self, action_digest: Digest, *, call: Call = CALL, **fields: Any) -> "Stream":
         request = ExecuteRequest(action_digest=action_digest.to_message(), **fields)
-        return self._serve(self.execution.execute(request, CALL))
+        return self._serve(self.execution.execute(request, call))
 
     def wait(self, name: str) -> "Stream":
         return self._serve(self.execution.wait_execution(WaitExecutionRequest(name=name), CALL))
@@ -216,6 +243,8 @@ class FakeWorker:
         session_id: str = "s1",
         slots: int = 1,
         platform: dict[str, str] | None = None,
+        resources: dict[str, int] | None = None,
+        ordinal: int | None = None,
     ) -> None:
         self.worker_id = worker_id
         self._scheduler = scheduler
@@ -227,6 +256,10 @@ class FakeWorker:
             session_id=session_id,
             slots=slots,
             platform=Platform(properties=properties),
+            resources=[
+                Resource(name=name, amount=amount) for name, amount in (resources or {}).items()
+            ],
+            ordinal=ordinal,
         )
 
     async def connect(self, *held: LeaseKey) -> ConnectResponse:

@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 
 from reapi.scheduler import codec
-from reapi.scheduler.events import Enqueue, Event, TimePassed, WorkerConnected
+from reapi.scheduler.events import Enqueue, Event, PolicySet, TimePassed, WorkerConnected
 from reapi.scheduler.model import Execution, Stage, Worker
+from reapi.scheduler.policy import Policy
 
 SAMPLES = [
     Enqueue("op", "main", "blobs/ab/1", True, (("a", "b"), ("a", "c")), -3, b"\0\xff"),
@@ -15,6 +16,14 @@ SAMPLES = [
     TimePassed(),
     Execution("op", "", "a", False, (), 1, 2, b"x", Stage.EXECUTING, 7, "w", 1, 2, 3, ["op", "b"]),
     Worker("w", "s", 3, (("a", "b"),), False, True, 9, {5: "op", 1 << 33: "b"}),
+    Worker("w", "s", 3, (), resources=(("cpu", 9),), booked={5: (("cpu", 2), ("gpu", 1))}),
+    PolicySet(
+        Policy(
+            tenants=(("main", 3, 0, 9),),
+            pools=(((("a", "b"),), (("cpu", 9),)),),
+            fleet_resources=(("licence", 2),),
+        )
+    ),
 ]
 
 
@@ -40,10 +49,10 @@ def test_a_record_from_before_a_field_was_added_gets_its_default() -> None:
 
 def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert codec.encode(5, SAMPLES[0]) == (
-        '[1,5,["Enqueue","op","main","blobs/ab/1",true,[["a","b"],["a","c"]],-3,"AP8="]]'
+        '[2,5,["Enqueue","op","main","blobs/ab/1",true,[["a","b"],["a","c"]],-3,"AP8=","","",[],0]]'
     )
 
 
 def test_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="version 2"):
-        codec.decode("[2]")
+    with pytest.raises(ValueError, match="version 3"):
+        codec.decode("[3]")

@@ -7,7 +7,6 @@ import pytest
 from google.rpc import code_pb2
 
 from reapi.scheduler.commands import (
-    Command,
     FinishOperations,
     OfferLease,
     RevokeLease,
@@ -16,50 +15,25 @@ from reapi.scheduler.commands import (
 )
 from reapi.scheduler.events import (
     CancelOperation,
-    Enqueue,
-    Event,
     LeaseCompleted,
     LeaseReturned,
     Restarted,
     TimePassed,
     WaiterLeft,
-    WorkerConnected,
     WorkerDisconnected,
 )
 from reapi.scheduler.invariants import check_invariants
 from reapi.scheduler.model import (
     TRANSITIONS,
+    Choice,
     Execution,
     IllegalTransition,
-    Properties,
     Stage,
     Trigger,
+    Why,
 )
-from reapi.scheduler.queue import DuplicateOperation, Queue
-from reapi.scheduler.state import Limits
-
-SECOND = 1_000_000
-LIMITS = Limits(
-    reconnect_grace=10 * SECOND,
-    unwatched_grace=60 * SECOND,
-    unmatched_grace=30 * SECOND,
-    max_attempts=3,
-)
-LINUX: Properties = (("OS", "linux"),)
-
-
-class Core:
-    """A queue with a clock that is moved by hand; every step checks the invariants."""
-
-    def __init__(self) -> None:
-        self.queue = Queue(LIMITS)
-        self.now = 0
-
-    def __call__(self, event: Event, *, after: int = 0) -> list[Command]:
-        self.now += after
-        commands = self.queue.handle(event, self.now)
-        check_invariants(self.queue)
-        return commands
+from reapi.scheduler.queue import DuplicateOperation
+from tests.unit.scheduler.core import LINUX, POLICY, SECOND, Core, connect, enqueue, offers
 
 
 @pytest.fixture
@@ -67,25 +41,11 @@ def core() -> Core:
     return Core()
 
 
-def enqueue(
-    name: str, *, action: str = "", priority: int = 0, properties: Properties = ()
-) -> Enqueue:
-    return Enqueue(name, "", action or f"action of {name}", True, properties, priority, b"")
+PREFERRED = Choice(Why.PREFERRED, 1, "w1")
 
 
-def connect(
-    worker_id: str = "w1",
-    session: str = "s1",
-    *,
-    slots: int = 1,
-    properties: Properties = (),
-    held: tuple[tuple[str, int], ...] = (),
-) -> WorkerConnected:
-    return WorkerConnected(worker_id, session, slots, properties, held)
-
-
-def offers(commands: list[Command]) -> list[OfferLease]:
-    return [command for command in commands if isinstance(command, OfferLease)]
+def offer(execution_id: str, epoch: int, choice: Choice = PREFERRED) -> OfferLease:
+    return OfferLease("w1", execution_id, epoch, choice)
 
 
 class TestTransitions:
@@ -111,7 +71,7 @@ class TestPlacingAndCompleting:
     def test_an_idle_worker_gets_the_action_at_once(self, core: Core) -> None:
         assert core(connect()) == [WelcomeWorker("w1", ())]
         assert core(enqueue("a")) == [
-            OfferLease("w1", "a", 1),
+            offer("a", 1),
             TellWaiters(("a",), Stage.EXECUTING),
         ]
         assert core(LeaseCompleted("w1", "a", 1)) == [FinishOperations(("a",), None)]
@@ -161,7 +121,7 @@ class TestLosingWorkers:
         core(enqueue("a"))
         core(enqueue("b"))
         core(WorkerDisconnected("w1", "s1"))
-        commands = core(TimePassed(), after=LIMITS.reconnect_grace)
+        commands = core(TimePassed(), after=POLICY.reconnect_grace)
         assert commands == [TellWaiters(("a",), Stage.QUEUED)]
         (offer,) = offers(core(connect("w2")))
         assert (offer.execution_id, offer.epoch) == ("a", 2)
@@ -171,7 +131,7 @@ class TestLosingWorkers:
         core(enqueue("a"))
         core(WorkerDisconnected("w1", "s1"))
         assert core(connect(held=(("a", 1),)), after=SECOND) == [WelcomeWorker("w1", ())]
-        assert core(TimePassed(), after=LIMITS.reconnect_grace) == []
+        assert core(TimePassed(), after=POLICY.reconnect_grace) == []
         assert core.queue.is_current("w1", "a", 1)
 
     def test_an_offer_that_never_arrived_is_made_again_and_is_no_loss(self, core: Core) -> None:
@@ -179,7 +139,7 @@ class TestLosingWorkers:
         core(enqueue("a"))
         for epoch in range(2, 8):
             core(WorkerDisconnected("w1", "s1"))
-            assert offers(core(connect())) == [OfferLease("w1", "a", epoch)]
+            assert offers(core(connect())) == [offer("a", epoch)]
 
     def test_the_last_allowed_loss_ends_it_as_aborted(self, core: Core) -> None:
         core(connect())
@@ -215,14 +175,14 @@ class TestEnds:
         commands = core(CancelOperation("a"))
         assert commands[0] == RevokeLease("w1", "a", 1)
         assert not offers(core(enqueue("b")))
-        assert offers(core(LeaseCompleted("w1", "a", 1))) == [OfferLease("w1", "b", 2)]
+        assert offers(core(LeaseCompleted("w1", "a", 1))) == [offer("b", 2, Choice(Why.TURN))]
 
     def test_unwatched_work_ends_after_the_grace_time_and_not_before(self, core: Core) -> None:
         core(connect())
         core(enqueue("a"))
         core(WaiterLeft("a"))
-        assert core.queue.deadlines.next == core.now + LIMITS.unwatched_grace
-        assert core(TimePassed(), after=LIMITS.unwatched_grace - 1) == []
+        assert core.queue.next_deadline() == core.now + POLICY.unwatched_grace
+        assert core(TimePassed(), after=POLICY.unwatched_grace - 1) == []
         revoke, finish = core(TimePassed(), after=1)
         assert revoke == RevokeLease("w1", "a", 1)
         assert isinstance(finish, FinishOperations)
@@ -232,7 +192,7 @@ class TestEnds:
         core(enqueue("a", action="x"))
         core(WaiterLeft("a"))
         core(enqueue("b", action="x"))
-        assert core(TimePassed(), after=10 * LIMITS.unwatched_grace) == []
+        assert core(TimePassed(), after=10 * POLICY.unwatched_grace) == []
 
     def test_what_no_worker_can_run_fails_at_once(self, core: Core) -> None:
         core(connect())
@@ -244,16 +204,16 @@ class TestEnds:
 
     def test_an_empty_fleet_lets_everything_wait(self, core: Core) -> None:
         assert core(enqueue("a", properties=LINUX)) == [TellWaiters(("a",), Stage.QUEUED)]
-        assert core(TimePassed(), after=100 * LIMITS.unmatched_grace) == []
+        assert core(TimePassed(), after=100 * POLICY.unmatched_grace) == []
         core(connect())
-        (finish,) = core(TimePassed(), after=LIMITS.unmatched_grace)
+        (finish,) = core(TimePassed(), after=POLICY.unmatched_grace)
         assert isinstance(finish, FinishOperations)
 
     def test_a_worker_that_fits_and_comes_in_time_runs_it(self, core: Core) -> None:
         core(enqueue("a", properties=LINUX))
         core(connect("other"))
         assert offers(core(connect("linux", properties=LINUX), after=SECOND))
-        assert core(TimePassed(), after=LIMITS.unmatched_grace) == []
+        assert core(TimePassed(), after=POLICY.unmatched_grace) == []
 
 
 class TestRestart:
@@ -270,7 +230,7 @@ class TestRestart:
         core(connect())
         core(enqueue("a"))
         core(Restarted())
-        core(TimePassed(), after=LIMITS.reconnect_grace)
+        core(TimePassed(), after=POLICY.reconnect_grace)
         assert not core.queue.fleet.workers
-        core(TimePassed(), after=LIMITS.unwatched_grace)
+        core(TimePassed(), after=POLICY.unwatched_grace)
         assert not core.queue.operations

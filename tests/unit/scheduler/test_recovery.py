@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,6 +62,27 @@ async def test_queued_and_running_operations_go_on_under_their_names(
             assert response_of(await stream.last()).status.code == code_pb2.OK
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_reliability_C1_a_successor_whose_clock_is_an_hour_off_loses_no_lease(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """As a standby on another machine may be; the clock of the first one is not asked any more."""
+    worker = FakeWorker(scheduler)
+    await worker.connect()
+    names = [(await scheduler.execute(scheduler.add_action(str(n))).next()).name for n in range(2)]
+    lease = await worker.lease()
+    real_now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real_now() + hours * 3_600_000_000_000)
+    async with scheduler.successor() as successor:
+        streams = [successor.wait(name) for name in names]
+        stages = [metadata_of(await stream.next()).stage for stream in streams]
+        assert stages == [ExecutionStage.EXECUTING, ExecutionStage.QUEUED]
+        returned = FakeWorker(successor)
+        assert not (await returned.connect(lease.key)).registered.revoked
+        returned.complete(lease)
+        assert response_of(await streams[0].last()).status.code == code_pb2.OK
+
+
 async def test_a_worker_that_never_returns_is_replaced_after_a_restart(
     scheduler: Scheduler,
 ) -> None:
@@ -100,6 +122,22 @@ async def test_snapshots_bound_the_journal_and_lose_nothing(place: JournalPlace)
         async with scheduler.successor() as successor:
             assert await successor.wait(last.name).last() == last
             assert not (await successor.wait(waiting.name).next()).done
+
+
+async def test_settings_are_journaled_when_a_start_finds_them_changed(
+    place: JournalPlace,
+) -> None:
+    async def policies(scheduler: Scheduler) -> int:
+        events = (await scheduler.journal.load()).events
+        return sum('"PolicySet"' in record for _, record in events)
+
+    async with Scheduler(place, max_attempts=7) as scheduler:
+        assert await policies(scheduler) == 1
+        async with scheduler.successor(max_attempts=7) as same:
+            assert await policies(same) == 1
+            async with same.successor(max_attempts=8) as other:
+                assert await policies(other) == 2
+                assert other.dispatcher._queue.policy.max_attempts == 8
 
 
 async def test_finished_operations_are_bounded_in_number(place: JournalPlace) -> None:

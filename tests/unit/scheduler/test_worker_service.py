@@ -17,6 +17,7 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
     ListWorkersRequest,
     ListWorkersResponse,
     Register,
+    Resource,
 )
 from reapi.scheduler.config import SchedulerConfig
 from reapi.scheduler.worker_service import WorkerService
@@ -44,6 +45,11 @@ async def test_a_worker_is_welcomed_before_anything_else(scheduler: Scheduler) -
     assert (await worker.next()).HasField("lease")
 
 
+def register_with(*resources: Resource) -> ConnectRequest:
+    register = Register(worker_id="w", session_id="s", slots=1, resources=resources)
+    return ConnectRequest(register=register)
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -54,6 +60,9 @@ async def test_a_worker_is_welcomed_before_anything_else(scheduler: Scheduler) -
         ConnectRequest(register=Register(worker_id="w", session_id="s")),
         ConnectRequest(register=Register(worker_id="w", session_id="s", slots=1_000_000)),
         ConnectRequest(register=Register(worker_id="w" * 1000, session_id="s", slots=1)),
+        register_with(Resource(name="not a name", amount=1)),
+        register_with(Resource(name="gpu", amount=(1 << 64) - 1)),
+        register_with(*(Resource(name=f"token{number}", amount=1) for number in range(51))),
     ],
 )
 async def test_a_stream_without_a_proper_register_is_refused(

@@ -7,7 +7,12 @@ import pytest
 
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
+from reapi.scheduler.policy import Policy
+from reapi.scheduler.policy_of_config import policy_of
 from reapi.server.config import BlobsSection, InstanceSection, ServerConfig, load_config
+from reapi.server.executor_section import ExecutorSection
+from reapi.server.scheduler_config import scheduler_config
+from reapi.server.scheduler_section import ShardSection
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -74,6 +79,61 @@ def test_an_instance_may_have_a_section_of_its_own(
             "instances.main.digest_function: Input should be 'SHA256', 'BLAKE3' or 'SHA256TREE'",
         ),
         ("[instances.main]\nquota = 1\n", "instances.main.quota: there is no such key"),
+        (
+            '[scheduler]\nplacement = "modulo"\n',
+            'scheduler: placement = "modulo" needs expected_workers: set it to the number',
+        ),
+        (
+            '[scheduler]\nplacement = "modulo"\nexpected_workers = 2\n'
+            '[executor]\nworker_id = "builder"\n',
+            'executor: scheduler.placement = "modulo" needs the ordinal of each worker: set',
+        ),
+        (
+            '[scheduler]\nplacement = "modulo"\nexpected_workers = 2\n'
+            '[executor]\nworker_id = "builder-2"\n',
+            "executor: ordinal 2 is not below scheduler.expected_workers = 2: ordinals begin at 0",
+        ),
+        (
+            "[scheduler]\nhedge_percent = 50\n",
+            "scheduler: hedge_percent of 50 would run every action twice: set it above 100",
+        ),
+        ("[scheduler]\nload_percent = 99\n", "scheduler.load_percent: "),
+        (
+            '[scheduler.fleet_resources]\ncpu = "4"\n',
+            "scheduler.fleet_resources: cpu is a worker's: set it in executor.resources",
+        ),
+        (
+            '[[scheduler.pools]]\nresources = {memory = "4GB"}\n',
+            "scheduler.pools.0.resources: memory = '4GB' cannot be read: give bytes such as",
+        ),
+        ("[scheduler.tenants.a]\nweight = 0\n", "scheduler.tenants.a.weight: "),
+        (
+            "[executor.resources]\ngpu = 0.5\n",
+            "executor.resources: gpu = '0.5' cannot be read: give a whole number",
+        ),
+        (
+            '[instances.main.platform]\nset = {a = "1"}\nadd = {a = "2"}\n',
+            "instances.main.platform: a is in both set and add: leave it in set",
+        ),
+        (
+            '[instances.main.platform]\nremove = ["a"]\nrename = {a = "b"}\n',
+            "instances.main.platform: a is in both remove and rename: leave it in one",
+        ),
+        (
+            '[instances.main.platform]\nadd = {"" = "2"}\n',
+            "instances.main.platform: a name is empty: properties have names",
+        ),
+        (
+            '[instances.main.platform]\nadd = {"resource.cpu" = "x"}\n',
+            "instances.main.platform: cpu = 'x' cannot be read",
+        ),
+        ('[scheduler]\nshard_name = "A/B"\n', "scheduler.shard_name: "),
+        ('[[scheduler.shards]]\nname = ""\nendpoint = "a:1"\n', "scheduler.shards.0.name: "),
+        (
+            "[scheduler]\n"
+            'shards = [{ name = "a", endpoint = "b:1" }, { name = "a", endpoint = "c:1" }]\n',
+            "scheduler.shards: two of them have the same name",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, expected: str) -> None:
@@ -179,9 +239,21 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
         *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
         *(defaults.results, defaults.scheduler, defaults.executor),
     )
-    for section in (*map(type, sections), InstanceSection):
+    for section in (*map(type, sections), InstanceSection, ShardSection):
         for key in section.model_fields:
-            assert re.search(rf"^(# |\[\w+\.)?{key}\b", block, re.MULTILINE), key
+            assert re.search(rf"^(# )?(\[*\w+\.)?{key}\b", block, re.MULTILINE), key
+
+
+def test_the_other_documented_settings_are_valid(tmp_path: Path) -> None:
+    document = Path(__file__).parents[3] / "docs" / "configuration.md"
+    (block,) = (
+        one.split("```")[0]
+        for one in document.read_text().split("```toml\n")[2:]
+        if "[[scheduler.pools]]" in one.split("```")[0]
+    )
+    config = scheduler_config(load_config(_write(tmp_path, block), {}))
+    assert config.fleet_resources == (("licence-synopsys", 20),)
+    assert config.pools[0][1] == (("cpu", 16000), ("gpu", 1), ("memory", 64 << 30))
 
 
 def test_the_documented_keys_of_a_bucket_say_the_defaults(tmp_path: Path) -> None:
@@ -196,7 +268,14 @@ def test_the_documented_keys_of_a_bucket_say_the_defaults(tmp_path: Path) -> Non
     assert blobs == BlobsSection(kind="s3", bucket="one")
 
 
-@pytest.mark.parametrize("blobs", ["", '[storage.blobs]\nkind = "s3"\nbucket = "one"\n'])
+@pytest.mark.parametrize(
+    "blobs",
+    [
+        "",
+        '[storage.blobs]\nkind = "s3"\nbucket = "one"\n',
+        '[[scheduler.shards]]\nname = "a"\nendpoint = "host:1"\nplatform = { ISA = "arm" }\n',
+    ],
+)
 def test_a_child_process_is_given_the_same_settings(tmp_path: Path, blobs: str) -> None:
     config = load_config(_write(tmp_path, blobs), {})
     assert ServerConfig.model_validate_json(config.model_dump_json()) == config
@@ -230,3 +309,45 @@ def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path, text: str, expected:
     with pytest.raises(InvalidArgument) as caught:
         load_config(_write(tmp_path, f"[storage.blobs]\n{text}\n"), {})
     assert expected in caught.value.message
+
+
+def test_the_scheduler_gets_pools_tenants_and_rewritings_as_plain_values(tmp_path: Path) -> None:
+    file = _write(
+        tmp_path,
+        "[scheduler.tenants.main]\nweight = 3\nmax_running = 5\n"
+        '[[scheduler.pools]]\nplatform = {ISA = "arm"}\nresources = {cpu = 4, memory = "8Gi"}\n'
+        "[scheduler.fleet_resources]\nlicence = 2\n"
+        '[instances.main.platform]\nremove = ["dockerNetwork"]\n',
+    )
+    config = scheduler_config(load_config(file, {}))
+    assert config.tenants == (("main", 3, 5, 0),)
+    assert config.pools == (((("ISA", "arm"),), (("cpu", 4000), ("memory", 8 << 30))),)
+    assert config.fleet_resources == (("licence", 2),)
+    assert config.platform_rewritings["main"].remove == {"dockerNetwork"}
+    policy = policy_of(config, Policy(expected_workers=7))
+    assert policy.tenants == config.tenants
+    assert policy.expected_workers == 7
+    assert policy.preferred_wait == 50_000
+
+
+def test_a_policy_of_the_settings_alone_is_the_default_one() -> None:
+    assert policy_of(scheduler_config(load_config(None, {})), Policy()) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("worker_id", "ordinal", "number"),
+    [("builder-3", None, 3), ("builder-3", 0, 0), ("builder", None, None), ("7", None, 7)],
+)
+def test_the_ordinal_is_set_or_the_number_that_ends_the_worker_id(
+    worker_id: str, ordinal: int | None, number: int | None
+) -> None:
+    assert ExecutorSection(worker_id=worker_id, ordinal=ordinal).number() == number
+
+
+def test_a_worker_offers_what_the_machine_has_unless_it_is_set() -> None:
+    offered = dict(
+        ExecutorSection.model_validate({"resources": {"memory": "1Gi", "gpu": 1}}).offered()
+    )
+    assert offered.keys() == {"cpu", "memory", "gpu"}
+    assert offered["memory"] == 1 << 30
+    assert offered["cpu"] >= 1000

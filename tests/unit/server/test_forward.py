@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,15 +16,20 @@ from google.protobuf.empty_pb2 import Empty
 from google.rpc import code_pb2, error_details_pb2
 from grpc_health.v1 import health_pb2
 
-from reapi.clients.channel import Channel
-from reapi.core.errors import FailedPrecondition, ReapiError, ResourceExhausted, Unavailable
+from reapi.clients.schedulers import Schedulers
+from reapi.core.errors import (
+    FailedPrecondition,
+    NotFound,
+    ReapiError,
+    ResourceExhausted,
+    Unavailable,
+)
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
 from reapi.core.rpc import RpcServer, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
-from reapi.server.forward import SERVICE_NAMES, SERVICES, Forwarder
-from reapi.server.reachability import Reachability
+from reapi.server.forward import SERVICE_NAMES, SchedulerForwarder
 from tests.fakes.raw_client import RawService, details_of, failure_of
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"]
@@ -85,6 +91,13 @@ class FakeScheduler:
             finally:
                 self.ended.set()
 
+    async def wait(
+        self, request: re_pb2.WaitExecutionRequest, call: Call
+    ) -> AsyncGenerator[Operation, None]:
+        if self.failure is not None:
+            raise self.failure
+        yield Operation(name=request.name, done=True)
+
     async def connect(
         self, requests: AsyncIterator[worker_pb2.ConnectRequest], call: Call
     ) -> AsyncGenerator[worker_pb2.ConnectResponse, None]:
@@ -141,13 +154,13 @@ class Frontend:
 @asynccontextmanager
 async def frontend_of(scheduler_address: str) -> AsyncIterator[Frontend]:
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(Channel(scheduler_address))
-        reachability = await stack.enter_async_context(
-            Reachability([channel], "the scheduler", SERVICES[0].full_name)
-        )
+        schedulers = Schedulers(scheduler_address, tool_name="test")
+        forwarder = SchedulerForwarder(await stack.enter_async_context(schedulers))
         health = HealthService(SERVICE_NAMES | {"cas"})
-        reachability.add_listener(lambda lost: health.set_available(SERVICE_NAMES, not lost))
-        rows = [*Forwarder(reachability).methods(), *health.methods()]
+        await stack.enter_async_context(
+            forwarder.reporting(partial(health.set_available, SERVICE_NAMES))
+        )
+        rows = [*forwarder.methods(), *health.methods()]
         server = await stack.enter_async_context(RpcServer(rows, listen="127.0.0.1:0"))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         yield Frontend(await stack.enter_async_context(channel), scheduler_address)
@@ -311,6 +324,48 @@ async def test_a_scheduler_that_is_lost_ends_its_calls_as_unavailable_or_cancell
         assert failure.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
+async def test_an_operation_is_followed_over_the_loss_of_its_scheduler(
+    quiet_address: str, scheduler: FakeScheduler
+) -> None:
+    """The stream of the caller goes on with what WaitExecution says."""
+    async with AsyncExitStack() as stack:
+        server = RpcServer(scheduler.rows, listen=quiet_address, shares_port=True)
+        await server.__aenter__()
+        frontend = await stack.enter_async_context(frontend_of(quiet_address))
+        call = frontend.execute(instance_name="stalls", execution_policy=_policy(1))
+        assert (await call.read()).name == "0"
+        await scheduler.begun.wait()
+        await server.__aexit__()
+        successor = FakeScheduler()
+        rows = [*successor.rows, *bind(EXECUTION, {"WaitExecution": successor.wait})]
+        await stack.enter_async_context(RpcServer(rows, listen=quiet_address, shares_port=True))
+        last = await call.read()
+        assert last.done
+        assert last.name == "0"
+        assert await call.read() is grpc.aio.EOF
+
+
+async def test_an_operation_that_nobody_knows_any_more_ends_as_its_scheduler_did(
+    quiet_address: str, scheduler: FakeScheduler
+) -> None:
+    """UNAVAILABLE: clients then ask for it by name, and start it anew when it is not found."""
+    async with AsyncExitStack() as stack:
+        server = RpcServer(scheduler.rows, listen=quiet_address, shares_port=True)
+        await server.__aenter__()
+        frontend = await stack.enter_async_context(frontend_of(quiet_address))
+        call = frontend.execute(instance_name="stalls", execution_policy=_policy(1))
+        await call.read()
+        await scheduler.begun.wait()
+        await server.__aexit__()
+        successor = FakeScheduler()
+        successor.failure = NotFound("no such operation")
+        rows = [*successor.rows, *bind(EXECUTION, {"WaitExecution": successor.wait})]
+        await stack.enter_async_context(RpcServer(rows, listen=quiet_address, shares_port=True))
+        failure = await failure_of(call.read())
+        assert failure.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the scheduler of 0 went away" in (failure.details() or "")
+
+
 async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_is_away(
     quiet_address: str, scheduler: FakeScheduler
 ) -> None:
@@ -329,27 +384,6 @@ async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_is_aw
             for service in ("", "cas"):
                 async with frontend.watch(service) as other:
                     assert await anext(other) == states.SERVING
-
-
-async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_says_so(
-    scheduler: FakeScheduler,
-) -> None:
-    states = health_pb2.HealthCheckResponse
-    health = HealthService(SERVICE_NAMES)
-    rows = [*scheduler.rows, *health.methods()]
-    async with (
-        RpcServer(rows, listen="127.0.0.1:0") as server,
-        frontend_of(f"127.0.0.1:{server.port}") as frontend,
-        frontend.watch(EXECUTION.full_name) as execution,
-    ):
-        assert await anext(execution) == states.NOT_SERVING
-        assert await anext(execution) == states.SERVING
-        health.set_available(SERVICE_NAMES, False)
-        assert await anext(execution) == states.NOT_SERVING
-        async with frontend.watch("cas") as other:
-            assert await anext(other) == states.SERVING
-        health.set_available(SERVICE_NAMES, True)
-        assert await anext(execution) == states.SERVING
 
 
 def _retry_seconds(failure: grpc.aio.AioRpcError) -> int:

@@ -67,6 +67,21 @@ def test_a_storage_of_which_a_part_lies_in_the_data_directory_is_not_shared(
     assert _config("frontend", storage=whole).storage.is_shared
 
 
+def test_an_executor_with_several_schedulers_is_told_where_its_blobs_are() -> None:
+    several = {"scheduler": {"endpoint": "one:1,other:1"}}
+    with pytest.raises(InvalidArgument, match=r"set executor\.frontend_endpoint"):
+        check_roles(_config("executor", **several), is_storage_shared=True)
+    config = _config("executor", **several, executor={"frontend_endpoint": "frontend:1"})
+    check_roles(config, is_storage_shared=True)
+
+
+def test_a_frontend_may_have_shards_where_the_storage_is_shared() -> None:
+    config = _config("frontend", scheduler={"shards": [{"name": "a", "endpoint": "b:1"}]})
+    check_roles(config, is_storage_shared=True)
+    with pytest.raises(InvalidArgument, match="cannot serve the scheduler at b:1"):
+        check_roles(config, is_storage_shared=False)
+
+
 @pytest.mark.parametrize(
     ("roles", "reason"),
     [

@@ -38,18 +38,30 @@ class ConnectResponse(_message.Message):
     def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., cancel: _Optional[_Union[CancelLease, _Mapping]] = ..., completion_received: _Optional[_Union[CompletionReceived, _Mapping]] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("worker_id", "session_id", "slots", "platform", "held")
+    __slots__ = ("worker_id", "session_id", "slots", "platform", "held", "resources", "ordinal")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    ORDINAL_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     session_id: str
     slots: int
     platform: _remote_execution_pb2.Platform
     held: _containers.RepeatedCompositeFieldContainer[LeaseKey]
-    def __init__(self, worker_id: _Optional[str] = ..., session_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., held: _Optional[_Iterable[_Union[LeaseKey, _Mapping]]] = ...) -> None: ...
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    ordinal: int
+    def __init__(self, worker_id: _Optional[str] = ..., session_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., held: _Optional[_Iterable[_Union[LeaseKey, _Mapping]]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., ordinal: _Optional[int] = ...) -> None: ...
+
+class Resource(_message.Message):
+    __slots__ = ("name", "amount")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    amount: int
+    def __init__(self, name: _Optional[str] = ..., amount: _Optional[int] = ...) -> None: ...
 
 class LeaseKey(_message.Message):
     __slots__ = ("operation_name", "epoch")
@@ -150,17 +162,29 @@ class ListWorkersResponse(_message.Message):
     def __init__(self, workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("worker_id", "slots", "platform", "draining", "connected", "operations")
+    __slots__ = ("worker_id", "slots", "platform", "draining", "connected", "operations", "resources", "booked", "cordoned", "ordinal", "last_heard", "busy")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    BOOKED_FIELD_NUMBER: _ClassVar[int]
+    CORDONED_FIELD_NUMBER: _ClassVar[int]
+    ORDINAL_FIELD_NUMBER: _ClassVar[int]
+    LAST_HEARD_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     slots: int
     platform: _remote_execution_pb2.Platform
     draining: bool
     connected: bool
     operations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, worker_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., draining: _Optional[bool] = ..., connected: _Optional[bool] = ..., operations: _Optional[_Iterable[str]] = ...) -> None: ...
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    booked: _containers.RepeatedCompositeFieldContainer[Resource]
+    cordoned: bool
+    ordinal: int
+    last_heard: _timestamp_pb2.Timestamp
+    busy: int
+    def __init__(self, worker_id: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., draining: _Optional[bool] = ..., connected: _Optional[bool] = ..., operations: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., booked: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., cordoned: _Optional[bool] = ..., ordinal: _Optional[int] = ..., last_heard: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., busy: _Optional[int] = ...) -> None: ...

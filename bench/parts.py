@@ -1,4 +1,4 @@
-"""The parts of the storage table, each with servers of its own."""
+"""The parts of the table of storage and scheduler, each with servers of its own if any."""
 
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,7 +16,10 @@ from .eviction import measure_eviction
 from .frontends import measure_frontends
 from .postgresql import measure_postgresql
 from .scale import measure_scale
+from .scheduler_core import measure_scheduler_core
+from .scheduler_placement import measure_placement
 from .servers import ALL_CORES, pin
+from .waiters import measure_waiters
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class _Part:
     cores: Sequence[int] = ALL_CORES
 
 
-def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
+def measure_parts(folder: Path, only: str, scale: int) -> list[Comparison]:
     """The rows of all parts whose name has `only`; `scale` is how many rows the large index has."""
     parts = (
         _Part("storage: embedded", measure_embedded, ALL_CORES[-1:]),
@@ -39,6 +42,9 @@ def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
         _Part("storage: two frontends", measure_frontends),
         _Part("storage: scale", partial(measure_scale, rows=scale)),
         _Part("storage: eviction", measure_eviction),
+        _Part("scheduler: placement", measure_placement, ALL_CORES[-1:]),
+        _Part("scheduler: core alone", measure_scheduler_core, ALL_CORES[-1:]),
+        _Part("scheduler: waiters", measure_waiters),
     )
     rows: list[Comparison] = []
     for number, part in enumerate(parts):
@@ -46,7 +52,7 @@ def measure_storage(folder: Path, only: str, scale: int) -> list[Comparison]:
             continue
         print(part.name, flush=True)
         pin(part.cores)
-        part_folder = folder / f"storage-{number}"
+        part_folder = folder / f"part-{number}"
         part_folder.mkdir()
         rows += uvloop.run(part.measure(part_folder))
         shutil.rmtree(part_folder)

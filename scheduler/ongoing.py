@@ -1,0 +1,90 @@
+"""What becomes a row of history: operations that have not ended, and the runs that they share."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from reapi.core.cache_state import CacheFinding
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ExecutedActionMetadata,
+    ExecuteResponse,
+)
+
+from .action_traits import ActionTraits, stored_text
+from .history import LOST, Attempt, HistoryRow
+from .microseconds import to_microseconds
+
+_MOST_ATTEMPTS = 50
+"""Of one execution: the latest are kept."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What the operations of one execution share."""
+
+    execution_id: str
+    attempts: list[Attempt] = field(default_factory=list)
+    operations: int = 0
+
+    def begin(self, attempt: Attempt) -> None:
+        """A worker has the lease."""
+        self.attempts.append(attempt)
+        del self.attempts[:-_MOST_ATTEMPTS]
+
+    def end(self, epoch: int, how: str, now: int) -> None:
+        """An attempt is over, unless that was known."""
+        for index, one in enumerate(self.attempts):
+            if one.epoch == epoch and not one.end:
+                self.attempts[index] = one._replace(end=how, ended_at=now)
+
+    def lose(self, now: int) -> None:
+        """The execution waits again or is given up: whoever had it has it no longer."""
+        for one in tuple(self.attempts):
+            self.end(one.epoch, LOST, now)
+
+
+class OngoingOperation(NamedTuple):
+    """An operation that has not ended. `finding` is None if it began before a restart."""
+
+    operation_name: str
+    instance_name: str
+    tenant: str
+    invocation: str
+    traits: ActionTraits
+    finding: CacheFinding | None
+    queued_at: int
+    run: Run
+
+    def row(self, finished_at: int, response: ExecuteResponse) -> HistoryRow:
+        """How it ended; with 0, how it is so far."""
+        finding, traits = self.finding, self.traits
+        last = self.run.attempts[-1] if self.run.attempts else None
+        return HistoryRow(
+            operation_name=self.operation_name,
+            instance_name=self.instance_name,
+            action=traits.action,
+            tenant=self.tenant,
+            invocation=self.invocation,
+            target=traits.target,
+            mnemonic=traits.mnemonic,
+            target_key=traits.target_key,
+            program_key=traits.program_key,
+            cache_state=finding.state if finding is not None else "",
+            cache_reason=finding.sentence if finding is not None else "",
+            queued_at=self.queued_at,
+            started_at=last.leased_at if last is not None else 0,
+            finished_at=finished_at,
+            duration=duration_of(response.result.execution_metadata),
+            exit_code=response.result.exit_code,
+            status_code=response.status.code,
+            message=stored_text(response.status.message or response.message),
+            attempts=tuple(self.run.attempts),
+        )
+
+
+def duration_of(metadata: ExecutedActionMetadata) -> int:
+    """How long the command ran, as its worker says, in microseconds; 0 if it does not say it."""
+    if metadata.HasField("virtual_execution_duration"):
+        return to_microseconds(metadata.virtual_execution_duration)
+    started = to_microseconds(metadata.execution_start_timestamp)
+    completed = to_microseconds(metadata.execution_completed_timestamp)
+    return max(0, completed - started) if started else 0
