@@ -24,7 +24,10 @@ class _SubjectType(click.ParamType["Digest | str"]):
     def convert(self, value: Any, param: Any, ctx: Any) -> "Digest | str":
         if value.startswith("operations/"):
             return str(value)
-        return DigestType().convert(value, param, ctx)
+        try:
+            return DigestType().convert(value, param, ctx)
+        except click.ClickException as error:
+            self.fail(f"{error.message}, or name an operation as operations/...", param, ctx)
 
 
 @click.command(

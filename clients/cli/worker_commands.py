@@ -55,7 +55,8 @@ def drain_command(pattern: str, wait: bool) -> None:
         async with aclosing(client.fleet.drain(pattern)) as words:
             async for progress in words:
                 found = found or list(progress.workers)
-                click.echo(_progress(progress), err=True)
+                if found:
+                    click.echo(_progress(progress), err=True)
         return found
 
     _print_matching(with_client(work), pattern)
