@@ -196,7 +196,10 @@ class Queue(Workforce):
                 self.meet(kind, key)
 
     def _restarted(self, event: Restarted) -> None:
-        """Every stream is gone. Epochs jump, since offers may have been sent but not journaled."""
+        """Every stream is gone. Epochs jump, since offers may have been sent but not journaled.
+
+        Whatever time has passed, on whatever clock, everybody has a grace time to come back.
+        """
         self.next_generation()
         for operation in self.operations.values():
             operation.waiters = 0
@@ -207,3 +210,6 @@ class Queue(Workforce):
             worker.is_connected = False
             self.set_aside(worker)
             self.expect_return(worker)
+        for lane in self.fleet.lanes.values():
+            if lane.fail_at:
+                self.expect_match(lane)

@@ -226,6 +226,15 @@ class TestRestart:
         (lease,) = core.queue.fleet.workers["w1"].leases
         assert lease > 1 << 32
 
+    def test_C1_what_waits_for_a_fitting_worker_waits_on_however_late_it_is(
+        self, core: Core
+    ) -> None:
+        core(enqueue("a", properties=LINUX))
+        core(connect("other"))
+        core(Restarted(), after=100 * POLICY.unmatched_grace)
+        assert core(TimePassed()) == []
+        assert offers(core(connect("linux", properties=LINUX)))
+
     def test_without_anybody_coming_back_all_ends(self, core: Core) -> None:
         core(connect())
         core(enqueue("a"))
