@@ -56,12 +56,12 @@ class HealthService:
         that drains waits for its calls to end."""
         last = None
         while True:
-            changed = self._changed
+            changed, is_last = self._changed, self._is_stopping
             response = self._response(request.service)
             if response != last:
                 last = response
                 yield response
-            if self._is_stopping:
+            if is_last:
                 return
             await changed.wait()
 

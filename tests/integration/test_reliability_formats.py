@@ -23,6 +23,7 @@ from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import FailedPrecondition, NotFound
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
+from reapi.core.postgresql.term import in_office
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.scheduler.postgresql_history import PostgresqlHistory
 from reapi.scheduler.postgresql_journal import PostgresqlJournal
@@ -149,6 +150,15 @@ class TestVersion1:
         assert len(list((tmp_path / "quarantine").iterdir())) == len(LARGE)
 
 
+@asynccontextmanager
+async def _journal(pool: PostgresqlPool) -> AsyncIterator[PostgresqlJournal]:
+    async with (
+        in_office(pool, "scheduler", lambda: None) as tenure,
+        PostgresqlJournal(pool, tenure, "") as journal,
+    ):
+        yield journal
+
+
 class TestNewerVersions:
     @pytest.mark.slow
     def test_reliability_F11_every_database_of_a_newer_version_is_refused(
@@ -190,7 +200,7 @@ class TestNewerVersions:
         openers = {
             "blobs": PostgresqlIndex,
             "results": PostgresqlResults,
-            "journal": PostgresqlJournal,
+            "journal": _journal,
             "history": PostgresqlHistory,
         }
         async with PostgresqlPool(postgresql_dsn) as pool:

@@ -103,7 +103,8 @@ async def test_a_finished_operation_is_found_by_its_name_after_kill_9(open_path:
 
 async def test_executors_join_by_role_and_share_the_work(open_path: Path, gate: Gate) -> None:
     roles = ("--role", "frontend", "--role", "scheduler")
-    with ServerProcess(open_path / "server", *roles) as server:
+    at_once = {"REAPI_SCHEDULER__PREFERRED_WAIT_SECONDS": "0"}
+    with ServerProcess(open_path / "server", *roles, environment=at_once) as server:
         joined = [
             ServerProcess(
                 open_path / name,

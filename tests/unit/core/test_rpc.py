@@ -227,6 +227,16 @@ async def test_a_service_that_is_away_is_told_of_and_the_server_is_not() -> None
     await watch.aclose()
 
 
+async def test_who_watches_health_hears_of_the_end_even_while_the_state_is_on_its_way() -> None:
+    health = HealthService(frozenset({"a.Service"}))
+    call: Any = None  # health asks nothing of it
+    watch = health.watch(health_pb2.HealthCheckRequest(service="a.Service"), call)
+    first = await anext(watch)
+    health.stop_serving()
+    states = [first.status] + [reply.status async for reply in watch]
+    assert states == [first.SERVING, first.NOT_SERVING]
+
+
 async def test_health_answers_for_the_server_and_its_services() -> None:
     health = HealthService(frozenset({"a.Service"}))
     async with (
