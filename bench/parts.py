@@ -16,8 +16,10 @@ from .eviction import measure_eviction
 from .frontends import measure_frontends
 from .postgresql import measure_postgresql
 from .scale import measure_scale
+from .scheduler_calls import measure_shell_calls
 from .scheduler_core import measure_scheduler_core
 from .scheduler_placement import measure_placement
+from .scheduler_shell import measure_shell
 from .servers import ALL_CORES, pin
 from .waiters import measure_waiters
 
@@ -44,6 +46,8 @@ def measure_parts(folder: Path, only: str, scale: int) -> list[Comparison]:
         _Part("storage: eviction", measure_eviction),
         _Part("scheduler: placement", measure_placement, ALL_CORES[-1:]),
         _Part("scheduler: core alone", measure_scheduler_core, ALL_CORES[-1:]),
+        _Part("scheduler: shell", measure_shell, ALL_CORES[-1:]),
+        _Part("scheduler: shell, calls", measure_shell_calls),
         _Part("scheduler: waiters", measure_waiters),
     )
     rows: list[Comparison] = []

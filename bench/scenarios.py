@@ -144,7 +144,7 @@ async def _cached_actions(wire: Wire) -> Operation:
     return run
 
 
-async def upload_actions(wire: Wire, count: int) -> list[Digest]:
+async def upload_actions(wire: Wire, count: int, *, do_not_cache: bool = False) -> list[Digest]:
     """Actions that run /bin/true on nothing; their salts differ."""
     command = re_pb2.Command(arguments=["/bin/true"])
     command_digest, root_digest = await wire.upload([command.SerializeToString(), b""])
@@ -154,6 +154,7 @@ async def upload_actions(wire: Wire, count: int) -> list[Digest]:
             command_digest=command_digest.to_message(),
             input_root_digest=root_digest.to_message(),
             salt=salt + number.to_bytes(4, "big"),
+            do_not_cache=do_not_cache,
         ).SerializeToString()
         for number in range(count)
     )

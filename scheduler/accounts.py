@@ -5,6 +5,7 @@ An account exists while something of it is live. Nothing is ordered here; see or
 
 from typing import TYPE_CHECKING
 
+from .falls import Falls
 from .model import Execution
 from .policy import Policy, TenantRow
 
@@ -70,6 +71,7 @@ class Accounts:
         self.tenants: dict[str, Tenant] = {}
         self.invocations: dict[tuple[str, str], Invocation] = {}
         self.turns = 0
+        self.falls = Falls()
         self._policy = policy
         self._rows = {row[0]: row for row in policy.tenants}
         if former is not None:
@@ -122,10 +124,7 @@ class Accounts:
         was_at_cap = account.is_at_cap
         account.running -= 1
         tenant.running -= 1
-        for line in account.lines.values():
-            line.branch.relist(line)
-        for branch in tenant.branches.values():
-            branch.order.relist(branch)
+        self.falls.add(account)
         return was_at_cap
 
     def unqueue(self, execution: Execution) -> None:

@@ -51,7 +51,7 @@ def output_names(command: Command) -> list[str]:
 
 def stored_text(text: str) -> str:
     """Text from outside as databases take it: without zero bytes, and not too long."""
-    return text.replace("\0", "")[:_LONGEST_TEXT]
+    return text.replace("\0", "")[:_LONGEST_TEXT] if text else ""
 
 
 def _key(*texts: str) -> bytes:

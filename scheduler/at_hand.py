@@ -21,7 +21,9 @@ class AtHand:
 
     def take(self, name: str) -> Mapping[Digest, bytes]:
         """What was put under that name, and forgets it."""
-        blobs = self._blobs.pop(name, {})
+        blobs = self._blobs.pop(name, None)
+        if blobs is None:
+            return {}
         self._bytes -= _size(blobs)
         return blobs
 
@@ -31,4 +33,4 @@ class AtHand:
 
 
 def _size(blobs: Mapping[Digest, bytes]) -> int:
-    return sum(len(data) for data in blobs.values())
+    return sum(map(len, blobs.values()))

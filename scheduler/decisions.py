@@ -17,13 +17,13 @@ def decisions_of(commands: Sequence[Command]) -> list[Decision]:
     """Those of the commands that decide something; the others tell what follows."""
     decisions: list[Decision] = []
     for command in commands:
-        if isinstance(command, OfferLease):
+        if type(command) is OfferLease:
             decisions.append(["lease", command.worker_id, command.execution_id, command.epoch])
-        elif isinstance(command, FinishOperations):
+        elif type(command) is FinishOperations:
             code = command.outcome.code if command.outcome is not None else 0
             decisions.append(["finish", code, *command.operation_names])
-        elif isinstance(command, RevokeLease):
+        elif type(command) is RevokeLease:
             decisions.append(["revoke", command.worker_id, command.execution_id, command.epoch])
-        elif isinstance(command, RefuseWorker):
+        elif type(command) is RefuseWorker:
             decisions.append(["refuse", command.worker_id])
     return decisions

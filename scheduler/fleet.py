@@ -1,5 +1,6 @@
 """The workers that are known, in pools of equal offers, and the lanes that they serve."""
 
+from .falls import Falls
 from .lane import Lane, LaneKey
 from .model import Execution, Properties, Resources, Worker
 from .platform import matches
@@ -17,7 +18,7 @@ class Fleet:
     for a worker, and `update_rooms` when only its leases have.
     """
 
-    def __init__(self, policy: Policy, executions: dict[str, Execution]) -> None:
+    def __init__(self, policy: Policy, executions: dict[str, Execution], falls: Falls) -> None:
         self.policy = policy
         self.workers: dict[str, Worker] = {}
         self.pools: dict[PoolKey, Pool] = {}
@@ -28,6 +29,7 @@ class Fleet:
         self._is_modulo = policy.placement == MODULO
         self._shared = frozenset(name for name, _ in policy.fleet_resources)
         self._executions = executions
+        self._falls = falls
         self._unused: dict[LaneKey, None] = {}
 
     # Workers
@@ -157,7 +159,7 @@ class Fleet:
             matches(properties, offered) and fits(needs, dict(totals))
             for offered, totals in self.policy.pools
         )
-        lane = Lane(key, needs, tokens, is_declared, self._executions)
+        lane = Lane(key, needs, tokens, is_declared, self._executions, self._falls)
         pools = list(self.pools.values())
         if self._is_modulo:
             present = self.workers.get(self.ordinals.get(owner, ""))

@@ -1,6 +1,6 @@
 """The scheduler's memory on disk: events, a snapshot now and then, and what has finished.
 
-All that happens in one turn of the event loop is one commit. Recovery is the snapshot and the
+What happens in one turn of the event loop is in one commit. Recovery is the snapshot and the
 events after it, replayed; finished operations are kept for a while so that WaitExecution finds them
 after a restart too.
 """

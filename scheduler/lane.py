@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .falls import Falls
 from .model import Execution, Properties, Resources
 from .order import Order
 from .ring import Ring
@@ -48,8 +49,9 @@ class Lane(Order):
         tokens: Resources,
         is_declared: bool,
         executions: dict[str, Execution],
+        falls: Falls,
     ) -> None:
-        super().__init__(executions)
+        super().__init__(executions, falls)
         self.key = key
         self.properties, self.resources, self.owner = key
         self.needs = needs

@@ -5,12 +5,14 @@ then its most urgent execution. Among equals the one whose last turn is longest 
 
 Tenants and invocations are kept in heaps by the key that they had when they were last looked at. A
 key rises with every lease; that is seen when the entry comes to the head, which is then put where
-it belongs. When a key falls, `relist` adds a fresh entry. A node knows its only valid entry.
+it belongs. When a key falls, `relist` adds a fresh entry; for what has ended that is done when the
+lane is next looked at. A node knows its only valid entry.
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
 
 from .accounts import Invocation, Tenant
+from .falls import Falls
 from .model import Execution, Stage
 from .priority import scale
 
@@ -132,10 +134,21 @@ class Branch:
 class Order:
     """All that waits in one lane, but for what is held for a preferred worker."""
 
-    __slots__ = ("branches", "executions", "expected", "expected_length", "heap", "length")
+    __slots__ = (
+        "branches",
+        "executions",
+        "expected",
+        "expected_length",
+        "falls",
+        "falls_seen",
+        "heap",
+        "length",
+    )
 
-    def __init__(self, executions: dict[str, Execution]) -> None:
+    def __init__(self, executions: dict[str, Execution], falls: Falls) -> None:
         self.executions = executions
+        self.falls = falls
+        self.falls_seen = falls.count
         self.branches: dict[str, Branch] = {}
         self.heap: list[NodeEntry] = []
         self.length = 0
@@ -204,8 +217,35 @@ class Order:
                 self.heap = [one.entry for one in self.branches.values() if one.entry is not None]
                 heapify(self.heap)
 
+    def _catch_up(self) -> None:
+        """Relists those of which something has ended since the last look at this lane."""
+        falls, seen = self.falls, self.falls_seen
+        self.falls_seen = falls.count
+        if seen + 1 == falls.count and falls.last is not None:
+            self._fell(falls.last)
+            return
+        fallen = falls.since(seen)
+        if fallen is None or len(fallen) > self.length:
+            for branch in self.branches.values():
+                for line in branch.lines.values():
+                    branch.relist(line)
+                self.relist(branch)
+            return
+        for account in fallen:
+            self._fell(account)
+
+    def _fell(self, account: Invocation) -> None:
+        branch = account.tenant.branches.get(self)
+        if branch is not None:
+            line = account.lines.get(self)
+            if line is not None:
+                branch.relist(line)
+            self.relist(branch)
+
     def head(self) -> Execution | None:
         """The execution whose turn it is; None if caps keep all from running."""
+        if self.falls_seen != self.falls.count:
+            self._catch_up()
         heap = self.heap
         while heap:
             entry = heap[0]

@@ -56,7 +56,7 @@ class Placing(State):
         key = key_of(execution)
         if preferred is None:
             preferred = lane.ring.preferred(key)
-        worker, rank = self.choose(lane, key)
+        worker, rank = self.choose(lane, key, preferred)
         if lane.owner >= 0:
             why = Why.OWNER
         elif worker.worker_id == preferred:
@@ -66,16 +66,16 @@ class Placing(State):
         self.lease(execution, worker, Choice(why, rank, preferred or ""))
         self.fleet.update_rooms(worker)
 
-    def choose(self, lane: Lane, key: int) -> tuple[Worker, int]:
+    def choose(self, lane: Lane, key: int, preferred: str | None = None) -> tuple[Worker, int]:
         """The first worker with room that has not much more to do than the average, and its rank.
 
-        If none of the first few is so, the first.
+        If none of the first few is so, the first. `preferred` is as in Ring.choose.
         """
         ring, workers = lane.ring, self.fleet.workers
         beyond: list[tuple[Worker, int]] = []
         found: tuple[Worker, int] | None = None
         while len(beyond) < _MOST_BEYOND_BOUND:
-            choice = ring.choose(key)
+            choice = ring.choose(key, preferred)
             if choice is None:
                 break
             worker, rank = workers[choice[0]], choice[1]
@@ -206,6 +206,8 @@ class Placing(State):
                 continue
             if best is None:
                 best = execution
+                continue
+            if best.lane.heap[0] < lane.heap[0]:
                 continue
             rank = lane.rank()
             if best_rank is None:

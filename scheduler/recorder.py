@@ -190,14 +190,14 @@ class Recorder:
         run = self._run(operation.execution_id if operation is not None else name)
         run.operations += 1
         self._ongoing[name] = OngoingOperation(
-            operation_name=name,
-            instance_name=event.instance_name,
-            tenant=stored_text(event.tenant),
-            invocation=stored_text(event.invocation),
-            traits=traits,
-            finding=finding,
-            queued_at=now,
-            run=run,
+            name,
+            event.instance_name,
+            stored_text(event.tenant),
+            stored_text(event.invocation),
+            traits,
+            finding,
+            now,
+            run,
         )
 
     def _lease(self, command: OfferLease, now: int) -> None:
@@ -235,7 +235,10 @@ class Recorder:
             run.end(epoch, how, now)
 
     def _run(self, execution_id: str) -> Run:
-        return self._runs.setdefault(execution_id, Run(execution_id))
+        run = self._runs.get(execution_id)
+        if run is None:
+            run = self._runs[execution_id] = Run(execution_id)
+        return run
 
 
 def _attempt_before_restart(execution: Execution) -> Attempt:

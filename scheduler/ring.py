@@ -106,14 +106,14 @@ class Ring:
         )
         return None if nearest is None else nearest[1]
 
-    def choose(self, key: int) -> tuple[str, int] | None:
+    def choose(self, key: int, preferred: str | None = None) -> tuple[str, int] | None:
         """The first that has room, and its rank from 1; the rank is 0 if it was not worth counting.
 
-        None when no worker has room.
+        None when no worker has room. `preferred` is that of the key, if the caller has it already.
         """
         if not self._free:
             return None
-        preferred = self.preferred(key)
+        preferred = preferred or self.preferred(key)
         if preferred in self._free:
             return preferred, 1
         passed: set[str] = set()

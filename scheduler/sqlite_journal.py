@@ -1,4 +1,4 @@
-"""The journal in SQLite: all changes of one turn of the event loop are one commit."""
+"""The journal in SQLite: all changes of one turn of the event loop, or more, are one commit."""
 
 import asyncio
 import sqlite3

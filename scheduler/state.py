@@ -35,8 +35,8 @@ class State:
         self.now = 0
         self.executions: dict[str, Execution] = {}
         self.operations: dict[str, Operation] = {}
-        self.fleet = Fleet(policy, self.executions)
         self.accounts = Accounts(policy)
+        self.fleet = Fleet(policy, self.executions, self.accounts.falls)
         self.cordons = Cordons()
         self.deadlines = Deadlines()
         self.in_flight: dict[tuple[str, str], str] = {}  # (instance_name, action) -> execution_id
@@ -57,7 +57,7 @@ class State:
         self.held.clear()
         self.queued = 0
         workers = sorted(self.fleet.workers.items())
-        self.fleet = Fleet(policy, self.executions)
+        self.fleet = Fleet(policy, self.executions, self.accounts.falls)
         for _, worker in workers:
             self.fleet.add(worker)
         for execution in sorted(self.executions.values(), key=lambda one: one.sequence):

@@ -51,8 +51,12 @@ class Core:
 
     def complete(self, name: str) -> list[Command]:
         """The worker of an execution reports its outcome."""
+        return self(self.completion(name))
+
+    def completion(self, name: str) -> LeaseCompleted:
+        """What the worker of an execution says at its end."""
         execution = self.execution(name)
-        return self(LeaseCompleted(execution.worker_id, name, execution.epoch))
+        return LeaseCompleted(execution.worker_id, name, execution.epoch)
 
 
 def enqueue(

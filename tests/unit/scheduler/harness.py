@@ -106,8 +106,12 @@ class Scheduler:
         self._stack = AsyncExitStack()
         self._streams: list[Stream] = []
         self.streams_of_workers: list[Any] = []
+        self._former_journal: SqliteJournal | None = None
 
     async def __aenter__(self) -> Self:
+        if self._former_journal is not None:
+            # Leases are sent before they are journaled; what is told here happened long ago.
+            await self._former_journal.commit()
         self.journal = await self._stack.enter_async_context(open_journal(self.place))
         self.history = await self._stack.enter_async_context(
             open_history(self.config, self.history_store)
@@ -138,6 +142,8 @@ class Scheduler:
             self.journal._writer.cancel()
             session.terminate()
         other = Scheduler(self.place, **settings)
+        if isinstance(self.journal, SqliteJournal):
+            other._former_journal = self.journal
         other.blobs, other.action_cache = self.blobs, self.action_cache
         other.history_store = self.history_store
         return other

@@ -1,8 +1,12 @@
 """The heaps behind fair shares: exact weights of priorities, and no garbage that piles up."""
 
+import pytest
+
 from reapi.scheduler.events import CancelOperation, LeaseCompleted
 from reapi.scheduler.priority import scale
-from tests.unit.scheduler.core import Core, connect, enqueue
+from tests.unit.scheduler.core import LINUX, Core, connect, enqueue
+
+WIDE = (("OS", "wide"),)
 
 
 def test_a_hundred_priorities_are_a_factor_of_two_in_whole_numbers() -> None:
@@ -41,3 +45,23 @@ def test_the_turns_of_many_leases_do_not_pile_up() -> None:
         core.queue.handle(end, 1)
     assert len(lane.heap) < 50
     assert all(len(branch.heap) < 50 for branch in lane.branches.values())
+
+
+@pytest.mark.parametrize("ends", [1, 10, 5000])
+def test_a_lane_that_is_looked_at_late_knows_who_runs_less_by_then(ends: int) -> None:
+    core = Core(max_queued=0)
+    handle = core.queue.handle
+    handle(connect("wide", slots=20, properties=WIDE), 0)
+    handle(connect("narrow", properties=LINUX), 0)
+    handle(enqueue("first", properties=LINUX, tenant="other"), 0)
+    for tenant in ("more", "less"):
+        for number in range(10):
+            handle(enqueue(f"{tenant}-{number}", properties=WIDE, tenant=tenant), 0)
+        handle(enqueue(f"{tenant}-waits", properties=LINUX, tenant=tenant), 0)
+    for number in range(ends):
+        if number:
+            handle(enqueue(f"less-{9 + number}", properties=WIDE, tenant="less"), 0)
+        handle(core.completion(f"less-{9 + number if number else 0}"), 0)
+    core.complete("first")
+    assert core.runs_on("less-waits") == "narrow"
+    assert core.runs_on("more-waits") == ""
