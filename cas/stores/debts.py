@@ -75,7 +75,8 @@ class Debts:
             self._expected_blobs -= len(digests)
 
     async def add(self, digests: Collection[Digest]) -> None:
-        """Records debts; they count once that has happened, even if the caller is cancelled.
+        """Records debts; they count once that has happened, even if the caller is cancelled, which
+        takes effect only then.
 
         Raises ResourceExhausted or Unavailable when it cannot.
         """
@@ -90,7 +91,11 @@ class Debts:
 
         recording = self._database.write(insert)
         recording.add_done_callback(added)
-        await asyncio.shield(recording)
+        try:
+            await asyncio.shield(recording)
+        except asyncio.CancelledError:
+            await asyncio.wait((recording,))
+            raise
 
     async def settle(self, digests: Collection[Digest]) -> None:
         """Strikes out debts: the slow tier has these blobs, or nobody has."""

@@ -167,8 +167,10 @@ class WriteBackStore:
     async def _owe(self, digests: Sequence[Digest]) -> None:
         owed = [digest for digest in digests if digest.size_bytes]
         if owed:
-            await self._debts.add(owed)
-            self._repayment.add(owed)
+            try:
+                await self._debts.add(owed)
+            finally:
+                self._repayment.add([digest for digest in owed if digest in self._debts])
 
     async def _owe_or_pay(self, digest: Digest) -> None:
         try:

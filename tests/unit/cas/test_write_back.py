@@ -141,6 +141,22 @@ class TestWrites:
         assert tiers.slow.blobs == {small: b"small", large: LARGE}
         assert tiers.count("owed_bytes") == 0
 
+    async def test_a_write_cancelled_while_it_is_put_on_record_is_there_and_is_copied(
+        self, tiers: Tiers
+    ) -> None:
+        large = digest_of(LARGE)
+        writing = asyncio.create_task(tiers.store.write(large, chunks(LARGE)))
+        for _ in range(1000):
+            if large in tiers.fast.blobs:
+                break
+            await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert await tiers.store.find_missing([large]) == []
+        await tiers.copied()
+        assert tiers.slow.blobs == {large: LARGE}
+
     async def test_small_blobs_are_copied_together(self, tiers: Tiers) -> None:
         blobs = {digest_of(b"%d" % number): b"%d" % number for number in range(500)}
         await tiers.store.write_many(blobs)
