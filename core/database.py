@@ -2,9 +2,8 @@
 
 Reads and commits run on the event loop's own thread. In WAL mode neither waits for the disk: a
 read is some microseconds out of the page cache, a commit is one write() to the WAL, and all writes
-of one loop iteration share it, or of several when commits follow each other closely. A thread would
-cost more than the work, and every row would fight for the interpreter lock. What does wait for the
-disk, the checkpoint, runs in a thread.
+of one loop iteration share it. A thread would cost more than the work, and every row would fight
+for the interpreter lock. What does wait for the disk, the checkpoint, runs in a thread.
 
 Several processes may have one file open: each sees what the others have committed, and while one
 commits, the writes of the others wait without holding up their event loops.
@@ -35,10 +34,6 @@ _LARGEST_WALS = 4
 """Of the size at which a checkpoint is due: a WAL that is larger makes writes wait for it."""
 _MAPPED_BYTES = 64 << 30
 """Of the file, read without copies; the pages belong to the kernel, which takes them back."""
-_CLOSE_SECONDS = 0.001
-"""Commits that are no further apart are worth gathering: each costs more than what it writes."""
-_GATHERING_TURNS = 16
-"""Of the event loop: while calls come in, most turns bring one or two; else they take nothing."""
 _RETRY_SECONDS = 0.001
 """SQLite tells nobody when another process has committed."""
 _BUSY_MILLISECONDS = 1
@@ -78,7 +73,6 @@ class Database:
         self._connection: sqlite3.Connection
         self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
         self._flush_scheduled = False
-        self._flushed_at = 0.0
         self._paused = False
         self._is_full = False
         self._waiting_since: float | None = None
@@ -131,17 +125,8 @@ class Database:
         loop = asyncio.get_running_loop()
         if delay:
             loop.call_later(delay, self._flush)
-        elif time.monotonic() - self._flushed_at < _CLOSE_SECONDS:
-            loop.call_soon(self._gather, _GATHERING_TURNS)
         else:
             loop.call_soon(self._flush)
-
-    def _gather(self, turns: int) -> None:
-        """Commits after so many turns of the loop what has come by then."""
-        if turns:
-            asyncio.get_running_loop().call_soon(self._gather, turns - 1)
-        else:
-            self._flush()
 
     def _flush(self) -> None:
         self._flush_scheduled = False
@@ -168,7 +153,6 @@ class Database:
             else:
                 future.set_result(result)
         self._checkpoint_if_due()
-        self._flushed_at = time.monotonic()
 
     def _may_wait(self) -> bool:
         now = time.monotonic()
