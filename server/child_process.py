@@ -182,6 +182,9 @@ def _started(command: Sequence[str], stdin: socket.socket) -> "subprocess.Popen[
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:
     """Waits for the end of the process without a thread."""
+    if process.returncode is not None:
+        # Reaped already, as a signal to it does: its number may be another process's by now.
+        return
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     descriptor = os.pidfd_open(process.pid)

@@ -68,6 +68,17 @@ async def test_a_child_that_does_not_drain_in_time_is_killed(tmp_path: Path) -> 
     assert not (tmp_path / "drained").exists()
 
 
+async def test_leaving_the_context_as_the_child_ends_returns(tmp_path: Path) -> None:
+    child = _child(tmp_path)
+    async with child:
+        await child.first_ready()
+        pid = await child.ask("pid", LONG)
+        os.kill(pid, signal.SIGKILL)
+        # Ended, and the loop had no turn yet in which to hear of it.
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not _exists(pid)
+
+
 async def test_a_child_that_dies_is_replaced_and_hears_the_order_that_holds(tmp_path: Path) -> None:
     async with _child(tmp_path) as child:
         await child.first_ready()
