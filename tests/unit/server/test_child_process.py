@@ -75,7 +75,7 @@ async def test_leaving_the_context_as_the_child_ends_returns(tmp_path: Path) -> 
         pid = await child.ask("pid", LONG)
         os.kill(pid, signal.SIGKILL)
         # Ended, and the loop had no turn yet in which to hear of it.
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
     assert not _exists(pid)
 
 
