@@ -30,6 +30,8 @@ _LARGE_COUNT = 8
 _CACHE_BYTES = 4 << 30
 _SMALL_IN_FLIGHT = 32
 _OPEN_STREAMS = 64
+_OPEN_BYTES = 32 << 20
+"""Of each: at their middle the streams have filled every buffer on their way."""
 
 
 async def measure_bucket(folder: Path) -> list[Comparison]:
@@ -62,42 +64,61 @@ async def measure_cached_bucket(folder: Path) -> list[Comparison]:
 
 
 async def measure_open_streams(folder: Path) -> list[Comparison]:
-    """How much more memory a server has for each stream that stays open."""
-    with _bucket_server(folder) as (server, _):
-        if server is None:
+    """How much more memory a server has for each stream that stays open, each of another blob.
+
+    A server for each figure: memory that earlier streams have left behind would be used first.
+    """
+    with _bucket(folder) as config:
+        if config is None:
             return []
-        async with Wire(server.target) as wire:
-            digest = await wire.write_stream(FreshBlob(_LARGE_BYTES), 0)
-        return [
-            _memory_row("half-written", await _half_written(server)),
-            _memory_row("half-read", await _half_read(server, digest)),
-        ]
+        with _server(folder, config) as server:
+            half_written = await _half_written(server)
+            blob = FreshBlob(_OPEN_BYTES)
+            async with Wire(server.target) as wire:
+                digests = [await wire.write_stream(blob, number) for number in range(_OPEN_STREAMS)]
+        with _server(folder, config) as server:
+            half_read = await _half_read(server, digests)
+        return [_memory_row("half-written", half_written), _memory_row("half-read", half_read)]
 
 
 @contextmanager
 def _bucket_server(
     folder: Path, *, cache_max_size_bytes: int = 0
 ) -> Iterator[tuple[RunningServer, S3Config] | tuple[None, None]]:
+    with _bucket(folder) as config:
+        if config is None:
+            yield None, None
+            return
+        with _server(folder, config, cache_max_size_bytes=cache_max_size_bytes) as server:
+            yield server, config
+
+
+@contextmanager
+def _bucket(folder: Path) -> Iterator[S3Config | None]:
     if not has_minio():
         print("  left out: there is no MinIO, and no Go to build it with")
-        yield None, None
+        yield None
         return
     build_minio()
     with S3Server(folder / "minio", is_minio=True) as minio:
-        config = new_bucket(minio, folder)
-        settings: dict[str, str | Path] = {
-            "STORAGE__CACHE_MAX_SIZE_BYTES": str(cache_max_size_bytes),
-            "STORAGE__BLOBS__KIND": "s3",
-            "STORAGE__BLOBS__BUCKET": config.bucket,
-            "STORAGE__BLOBS__ENDPOINT": config.endpoint,
-            "STORAGE__BLOBS__USE_SSL": "false",
-            "STORAGE__BLOBS__ACCESS_KEY_ID_FILE": folder / "access-key-id",
-            "STORAGE__BLOBS__SECRET_ACCESS_KEY_FILE": folder / "secret-access-key",
-        }
-        with running_server(
-            folder / "data", ALL_CORES, roles=FRONTEND, settings=settings
-        ) as server:
-            yield server, config
+        yield new_bucket(minio, folder)
+
+
+@contextmanager
+def _server(
+    folder: Path, config: S3Config, *, cache_max_size_bytes: int = 0
+) -> Iterator[RunningServer]:
+    settings: dict[str, str | Path] = {
+        "STORAGE__CACHE_MAX_SIZE_BYTES": str(cache_max_size_bytes),
+        "STORAGE__BLOBS__KIND": "s3",
+        "STORAGE__BLOBS__BUCKET": config.bucket,
+        "STORAGE__BLOBS__ENDPOINT": config.endpoint,
+        "STORAGE__BLOBS__USE_SSL": "false",
+        "STORAGE__BLOBS__ACCESS_KEY_ID_FILE": folder / "access-key-id",
+        "STORAGE__BLOBS__SECRET_ACCESS_KEY_FILE": folder / "secret-access-key",
+    }
+    with running_server(folder / "data", ALL_CORES, roles=FRONTEND, settings=settings) as server:
+        yield server
 
 
 def _obstore(config: S3Config) -> S3Store:
@@ -214,7 +235,7 @@ async def _measure_small(wire: Wire, alone: ObstoreAlone) -> list[Comparison]:
 
 
 async def _half_written(server: RunningServer) -> float:
-    blob = FreshBlob(_LARGE_BYTES)
+    blob = FreshBlob(_OPEN_BYTES)
     async with AsyncExitStack() as stack:
         before = server.unshared_mib()
         calls = []
@@ -224,11 +245,11 @@ async def _half_written(server: RunningServer) -> float:
         return await _growth(server, before, calls)
 
 
-async def _half_read(server: RunningServer, digest: Digest) -> float:
+async def _half_read(server: RunningServer, digests: list[Digest]) -> float:
     async with AsyncExitStack() as stack:
         before = server.unshared_mib()
         calls = []
-        for _ in range(_OPEN_STREAMS):
+        for digest in digests:
             wire = await stack.enter_async_context(Wire(server.target))
             calls.append(await wire.read_half(digest))
         return await _growth(server, before, calls)
@@ -245,5 +266,5 @@ async def _growth(server: RunningServer, before: float, calls: list[Call]) -> fl
 
 
 def _memory_row(what: str, mib: float) -> Comparison:
-    name = f"bucket: memory of one of {_OPEN_STREAMS} {what} streams of 64 MiB"
+    name = f"bucket: memory of one of {_OPEN_STREAMS} {what} streams"
     return compare(name, "MiB", [mib], aim=4, is_ratio=False, is_ceiling=True)
