@@ -8,6 +8,7 @@ from typing import Self
 
 from reapi.core.digest import Digest
 from reapi.core.errors import DataLoss, NotFound, ReapiError
+from reapi.core.uninterrupted import uninterrupted
 
 from .blob_memory import BlobMemory
 from .capacity import Capacity
@@ -279,8 +280,7 @@ class IndexedBlobStore:
                 await self._write_small({incoming.digest: data}, incoming.owner)
             return
         # Not cancelled with the caller: an object without a row would be nobody's.
-        incoming.commit = asyncio.ensure_future(self._commit(incoming))
-        await asyncio.shield(incoming.commit)
+        await uninterrupted(self._commit(incoming))
 
     async def abandon(self, incoming: IncomingBlob) -> None:
         """Ends what `begin` began: leaves nothing of a blob that was not completed."""

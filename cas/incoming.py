@@ -34,8 +34,7 @@ class IncomingBlob:
 
     Chunks are taken before the earlier ones are written: a caller receives the next while others
     hash and write. A cancelled call loses no byte that was taken. `owner` is the instance that the
-    bytes count for; with `is_verified` somebody else has hashed them. `commit` is set by whoever
-    makes the blob visible, and waited for by `discard`.
+    bytes count for; with `is_verified` somebody else has hashed them.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class IncomingBlob:
         self.owner = owner
         self.writer = writer
         self.received_bytes = 0
-        self.commit: Future[None] | None = None
         self._is_verified = is_verified
         self._hasher: Hasher = Unhashed() if is_verified else digest.function.new()
         self._chunks: list[bytes | memoryview] = []
@@ -94,11 +92,10 @@ class IncomingBlob:
     async def discard(self) -> None:
         """Leaves nothing behind of what was not published; waits for the work under way."""
         self._chunks.clear()
-        for work in (self.commit, self._work):
-            if work is not None:
-                await asyncio.wait((work,))
-                if not work.cancelled():
-                    work.exception()  # whoever had to know it was told
+        if self._work is not None:
+            await asyncio.wait((self._work,))
+            if not self._work.cancelled():
+                self._work.exception()  # whoever had to know it was told
         if self.writer is not None:
             await self.writer.discard()
 

@@ -20,7 +20,8 @@ class BlobStore(Protocol):
 
     Safe for concurrent use by tasks of one event loop. Digests passed in are valid already. The
     empty blob is always present, though never written (G3). A blob whose stored bytes turn out to
-    be damaged counts as absent.
+    be damaged counts as absent. What is said about cancelled writes is said of stores in this
+    process: a server may still finish what it was asked for.
     """
 
     async def find_missing(self, digests: Collection[Digest]) -> list[Digest]:
@@ -48,15 +49,17 @@ class BlobStore(Protocol):
         """Stores each blob, durably against the end of the process; returns the failures only.
 
         One bad blob (InvalidArgument: the bytes do not match their digest) fails none of the
-        others. Writing a blob that is present is a success.
+        others. Writing a blob that is present is a success. A cancelled call has stored a blob, or
+        never will.
         """
 
     async def write(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
         """Stores one blob: all or nothing, visible and durable on return.
 
         Raises InvalidArgument when the bytes do not match the digest, ResourceExhausted when there
-        is no room. Cancelling leaves nothing visible. If the blob is present already, returns
-        without necessarily taking all chunks.
+        is no room. Cancelling before the last chunk leaves nothing visible; later, the blob is
+        there once the cancellation has come through, or this call never stores it. If the blob is
+        present already, returns without necessarily taking all chunks.
         """
 
 

@@ -17,6 +17,7 @@ from reapi.core.errors import (
     status_of,
 )
 from reapi.core.interfaces import BlobStore
+from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
 
@@ -28,7 +29,6 @@ from .outputs import collect_outputs
 from .runner import LogFile, RunOutcome
 from .slot import Slot
 from .timestamps import Timestamps
-from .uninterrupted import uninterrupted
 
 _LOG = logging.getLogger(__name__)
 TIMEOUT_MESSAGE = "execution timeout exceeded"

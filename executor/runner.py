@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from reapi.core.errors import Internal, InvalidArgument, ResourceExhausted
+from reapi.core.uninterrupted import uninterrupted
 
 from . import slot_process
 from .slot_process import descendants, frame, set_subreaper
-from .uninterrupted import uninterrupted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 from reapi.core.errors import ResourceExhausted
 from reapi.core.interfaces import BlobStore
+from reapi.core.uninterrupted import uninterrupted
 
 from .fetch import FILE_TIME_NS
 from .input_tree import InputDirectory
 from .local_cache import CachedFile, LocalCache
 from .staged_directory import Change, OutputParents, StagedDirectory, changes_to, stamp_of
 from .trash import Trash
-from .uninterrupted import uninterrupted
 
 T = TypeVar("T")
 

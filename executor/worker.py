@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import Cancelled, ReapiError, ResourceExhausted, status_of
 from reapi.core.interfaces import BlobStore
+from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteResponse,
     Platform,
@@ -37,7 +38,6 @@ from .input_tree import InputTrees
 from .local_cache import LocalCache
 from .scheduler_link import SchedulerLink
 from .slot import Slot
-from .uninterrupted import uninterrupted
 from .work_area import WorkArea
 
 _LOG = logging.getLogger(__name__)

@@ -1,8 +1,10 @@
 """The state of the store: one row per blob, small blobs themselves, action results with closures.
 
 There are two dialects, SQLite and PostgreSQL. Several processes may use one state at once: what one
-has written, all see at once. A change is durable when its method returns; a cancelled call may or
-may not have happened. Proved by tests/contracts/test_blob_index.py and test_result_table.py.
+has written, all see at once. A change is durable when its method returns. A cancelled call may or
+may not have happened; one that adds, puts or removes rows waits for its commit, so that once the
+cancellation has come through it changes nothing any more. Proved by
+tests/contracts/test_blob_index.py and test_result_table.py.
 
 Times are whole seconds since 1970. `used` is a stamp (presence.py), `stored` the present time.
 """

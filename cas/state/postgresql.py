@@ -14,6 +14,7 @@ from reapi.core.postgresql.errors import translated
 from reapi.core.postgresql.listener import Listener
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import Connection, PostgresqlPool
+from reapi.core.uninterrupted import uninterrupted
 
 from . import postgresql_schema as schema
 from .interface import EVICTION_BATCH, Entry, InlineBlob, NewObject
@@ -101,17 +102,20 @@ class PostgresqlIndex:
     async def add_objects(
         self, objects: Sequence[NewObject], used: int, stored: int, owner: str
     ) -> list[bytes]:
-        return await self._objects.call(_NewObjects(objects, used, stored, owner))
+        return await uninterrupted(self._objects.call(_NewObjects(objects, used, stored, owner)))
 
     async def add_inline(
         self, blobs: Mapping[bytes, bytes], used: int, stored: int, owner: str
     ) -> None:
-        await self._inline.call(_NewInline(blobs, used, stored, owner))
+        await uninterrupted(self._inline.call(_NewInline(blobs, used, stored, owner)))
 
     async def read_inline(self, inline_ids: Sequence[int]) -> dict[int, bytes]:
         return await self._reads.call(inline_ids)
 
     async def remove(self, entry: Entry) -> bool:
+        return await uninterrupted(self._remove(entry))
+
+    async def _remove(self, entry: Entry) -> bool:
         gone = await self._pool.fetch(
             schema.REMOVE, entry.key, entry.inline_id, entry.suffix, _LOSSES
         )
@@ -194,14 +198,16 @@ class PostgresqlIndex:
             after = rows[-1][0]
 
     async def adopt_inline(self, entries: Sequence[Entry], stored: int, owner: str) -> list[bytes]:
-        added = await self._pool.fetch(
-            schema.ADOPT_INLINE,
-            [entry.key for entry in entries],
-            [entry.size for entry in entries],
-            [entry.used for entry in entries],
-            [entry.inline_id for entry in entries],
-            stored,
-            owner,
+        added = await uninterrupted(
+            self._pool.fetch(
+                schema.ADOPT_INLINE,
+                [entry.key for entry in entries],
+                [entry.size for entry in entries],
+                [entry.used for entry in entries],
+                [entry.inline_id for entry in entries],
+                stored,
+                owner,
+            )
         )
         fresh = {row[0] for row in added}
         return [entry.key for entry in entries if entry.key not in fresh]

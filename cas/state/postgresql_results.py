@@ -9,6 +9,7 @@ from reapi.core.gathering import Gatherer
 from reapi.core.postgresql.migrations import migrate
 from reapi.core.postgresql.pool import PostgresqlPool
 from reapi.core.postgresql.term import Term
+from reapi.core.uninterrupted import uninterrupted
 
 from .interface import MOST_REMOVALS, Removal, ResultQuery, ResultRow
 from .postgresql_schema import RESULT_COMPONENT, RESULT_MIGRATIONS, SHARD
@@ -161,7 +162,7 @@ class PostgresqlResults:
         return await self._finds.call(key)
 
     async def put(self, key: bytes, row: ResultRow) -> None:
-        await self._puts.call(_Put(key, row))
+        await uninterrupted(self._puts.call(_Put(key, row)))
 
     async def touch(self, key: bytes, used: int) -> None:
         await self._touches.call(_Touch(key, used))
@@ -169,7 +170,8 @@ class PostgresqlResults:
     async def remove(self, key: bytes, row: ResultRow, removal: Removal | None = None) -> bool:
         action_result, closure, _, *rest = _values(row)
         trace = (*(removal or (None, None, None)), MOST_REMOVALS)
-        return bool(await self._pool.fetch(_REMOVE, key, action_result, closure, *rest, *trace))
+        removing = self._pool.fetch(_REMOVE, key, action_result, closure, *rest, *trace)
+        return bool(await uninterrupted(removing))
 
     async def last_removal(self, key: bytes) -> Removal | None:
         rows = await self._pool.fetch(_LAST_REMOVAL, key)

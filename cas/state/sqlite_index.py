@@ -16,6 +16,7 @@ from typing import Any
 
 from reapi.cas.shared_memory import SharedMemory
 from reapi.core.database import Database
+from reapi.core.uninterrupted import uninterrupted
 
 from .interface import Entry, InlineBlob, NewObject
 from .sqlite_eviction import VictimFinder
@@ -99,18 +100,18 @@ class SqliteIndex:
     ) -> list[bytes]:
         """See BlobIndex."""
         entries = [Entry(one.key, one.size, used, None, one.suffix) for one in objects]
-        return [entry.key for entry in await self._add(entries, stored, owner)]
+        return [entry.key for entry in await uninterrupted(self._add(entries, stored, owner))]
 
     async def add_inline(
         self, blobs: Mapping[bytes, bytes], used: int, stored: int, owner: str
     ) -> None:
         """See BlobIndex. The bytes are committed before the rows."""
-        written = self._inline.add(blobs)
-        try:
-            ids = await asyncio.shield(written)
-        except asyncio.CancelledError:
-            written.add_done_callback(self._delete_unused)
-            raise
+        await uninterrupted(self._add_inline(blobs, used, stored, owner))
+
+    async def _add_inline(
+        self, blobs: Mapping[bytes, bytes], used: int, stored: int, owner: str
+    ) -> None:
+        ids = await self._inline.add(blobs)
         entries = [
             Entry(key, len(data), used, inline_id, "")
             for (key, data), inline_id in zip(blobs.items(), ids, strict=True)
@@ -118,10 +119,6 @@ class SqliteIndex:
         redundant = await self._add(entries, stored, owner)
         if redundant:
             await self._inline.delete([entry.inline_id or 0 for entry in redundant])
-
-    def _delete_unused(self, written: "Future[range]") -> None:
-        if not written.cancelled() and written.exception() is None:
-            self._inline.delete(written.result())
 
     def _add(self, entries: Sequence[Entry], stored: int, owner: str) -> "Future[list[Entry]]":
         """Adds rows; those whose key is there already are touched, and returned."""
@@ -151,7 +148,9 @@ class SqliteIndex:
 
     async def remove(self, entry: Entry) -> bool:
         """See BlobIndex."""
+        return await uninterrupted(self._remove(entry))
 
+    async def _remove(self, entry: Entry) -> bool:
         def operation(connection: sqlite3.Connection) -> bool:
             rows = connection.execute(
                 "DELETE FROM blob WHERE key = ? AND inline_id IS ? AND suffix = ?"
@@ -286,7 +285,7 @@ class SqliteIndex:
 
     async def adopt_inline(self, entries: Sequence[Entry], stored: int, owner: str) -> list[bytes]:
         """See BlobIndex."""
-        return [entry.key for entry in await self._add(entries, stored, owner)]
+        return [entry.key for entry in await uninterrupted(self._add(entries, stored, owner))]
 
     def losses(self) -> int:
         """See BlobIndex."""

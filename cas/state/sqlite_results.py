@@ -6,6 +6,7 @@ import sqlite3
 from reapi.cas.shared_memory import SharedMemory
 from reapi.core.cache_state import CacheState
 from reapi.core.database import Database
+from reapi.core.uninterrupted import uninterrupted
 
 from .interface import MOST_REMOVALS, Removal, ResultQuery, ResultRow
 
@@ -79,7 +80,7 @@ class SqliteResults:
             _add_to_total(connection, len(row.action_result) + len(row.closure))
 
         try:
-            await self._database.write(operation)
+            await uninterrupted(self._database.write(operation))
         finally:
             self._shared.changed(key)
 
@@ -107,7 +108,7 @@ class SqliteResults:
             return bool(current)
 
         try:
-            return await self._database.write(operation)
+            return await uninterrupted(self._database.write(operation))
         finally:
             self._shared.changed(key)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reapi.core.database import Database
 from reapi.core.digest import Digest, make_digest, parse_function
+from reapi.core.uninterrupted import uninterrupted
 
 from .metrics import TierMetrics
 
@@ -80,22 +81,16 @@ class Debts:
 
         Raises ResourceExhausted or Unavailable when it cannot.
         """
+        await uninterrupted(self._record(digests))
+
+    async def _record(self, digests: Collection[Digest]) -> None:
         rows = [(digest.function.number, digest.hash, digest.size_bytes) for digest in digests]
 
         def insert(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR IGNORE INTO owed VALUES (?, ?, ?)", rows)
 
-        def added(future: "asyncio.Future[None]") -> None:
-            if future.exception() is None:
-                self._add(digests)
-
-        recording = self._database.write(insert)
-        recording.add_done_callback(added)
-        try:
-            await asyncio.shield(recording)
-        except asyncio.CancelledError:
-            await asyncio.wait((recording,))
-            raise
+        await self._database.write(insert)
+        self._add(digests)
 
     async def settle(self, digests: Collection[Digest]) -> None:
         """Strikes out debts: the slow tier has these blobs, or nobody has."""

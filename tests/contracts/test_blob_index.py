@@ -13,6 +13,7 @@ from reapi.cas.state.postgresql import PostgresqlIndex
 from reapi.cas.state.sqlite import open_sqlite
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
+from tests.cancelling import STEPS, cancel_after
 
 Open = Callable[[], AbstractAsyncContextManager[BlobIndex]]
 """Opens the one state of a test as another process would."""
@@ -238,6 +239,40 @@ class TestInline:
 
     async def test_no_inline_blob_is_added(self, index: BlobIndex) -> None:
         await index.add_inline({}, 1, 1, "")
+
+
+class TestCancellation:
+    @pytest.mark.parametrize("is_inline", [True, False])
+    async def test_a_cancelled_addition_is_there_at_once_or_never(
+        self, open_index: Open, is_inline: bool
+    ) -> None:
+        present = {}
+        async with open_index() as index:
+            for steps in range(STEPS):
+                adding = (
+                    index.add_inline({key(steps): b"data"}, 1, 1, "")
+                    if is_inline
+                    else index.add_objects([new(steps)], 1, 1, "")
+                )
+                await cancel_after(steps, adding)
+                present[steps] = await entry(index, steps)
+        async with open_index() as index:
+            assert present == {steps: await entry(index, steps) for steps in range(STEPS)}
+
+    async def test_a_cancelled_removal_happens_at_once_or_never_and_is_known_as_a_loss(
+        self, open_index: Open
+    ) -> None:
+        present = {}
+        async with open_index() as index:
+            await add(index, *range(STEPS))
+            for steps in range(STEPS):
+                row, before = await entry(index, steps), index.losses()
+                assert row is not None
+                await cancel_after(steps, index.remove(row))
+                present[steps] = await entry(index, steps)
+                assert present[steps] or index.losses() != before
+        async with open_index() as index:
+            assert present == {steps: await entry(index, steps) for steps in range(STEPS)}
 
 
 class TestTouch:

@@ -26,6 +26,7 @@ from reapi.core.digest import (
 )
 from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from reapi.core.interfaces import BlobStore
+from tests.cancelling import STEPS, cancel_after
 from tests.contracts import production_storages
 from tests.contracts.combined_stores import COMBINED
 from tests.fakes.local_storage import INLINE_MAX_BYTES, ManualClock, local_storage, serving
@@ -60,6 +61,8 @@ FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[BlobStore]]] =
     **COMBINED,
 }
 STORES = [*FACTORIES, *production_storages.PARAMS]
+OVER_GRPC = ("remote", "local over remote", "sharded")
+"""All or part of the store: a server may still be at it when a call of its client was cancelled."""
 
 
 def store_opener(
@@ -340,6 +343,24 @@ class TestWrite:
         with pytest.raises(asyncio.CancelledError):
             await writing
         assert await store.find_missing([digest]) == [digest]
+
+    @pytest.mark.parametrize("size", [900, INLINE_MAX_BYTES + 1])
+    @pytest.mark.parametrize("name", [name for name in STORES if name not in OVER_GRPC])
+    async def test_what_a_cancelled_write_stores_is_there_at_once(
+        self, request: pytest.FixtureRequest, tmp_path: Path, name: str, size: int
+    ) -> None:
+        contents = [bytes([step]) * size for step in range(STEPS)]
+        digests = list(map(digest_of, contents))
+        missing = []
+        async with store_opener(request, name)(tmp_path) as store:
+            for step, (digest, data) in enumerate(zip(digests, contents, strict=True)):
+                if step % 2:
+                    await cancel_after(step, store.write(digest, chunks(data)))
+                else:
+                    await cancel_after(step, store.write_many({digest: data}))
+                missing += await store.find_missing([digest])
+            await store.write_many({digest_of(b"later"): b"later"})
+            assert await store.find_missing(digests) == missing
 
     async def test_BS19_concurrent_writes_of_one_blob_all_succeed(self, store: BlobStore) -> None:
         for size in SIZES:

@@ -15,6 +15,7 @@ from reapi.cas.state.sqlite import open_sqlite
 from reapi.core.cache_state import CacheState
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
+from tests.cancelling import STEPS, cancel_after
 
 Open = Callable[[], AbstractAsyncContextManager[ResultTable]]
 """Opens the one state of a test as another process would."""
@@ -125,6 +126,30 @@ class TestPut:
                 *(other.touch(one, step) for one in keys[::-3]),
             )
         assert len(await table.select(ResultQuery(), b"", 100)) == 60
+
+
+class TestCancellation:
+    async def test_a_cancelled_put_is_there_at_once_or_never(self, open_table: Open) -> None:
+        present = {}
+        async with open_table() as table:
+            for steps in range(STEPS):
+                await cancel_after(steps, table.put(key(steps), ROW))
+                present[steps] = await table.find(key(steps))
+        async with open_table() as table:
+            assert present == {steps: await table.find(key(steps)) for steps in range(STEPS)}
+
+    async def test_a_cancelled_removal_happens_at_once_or_never(self, open_table: Open) -> None:
+        present = {}
+        async with open_table() as table:
+            for steps in range(STEPS):
+                await table.put(key(steps), ROW)
+            for steps in range(STEPS):
+                before = await table.version(key(steps))
+                await cancel_after(steps, table.remove(key(steps), ROW))
+                present[steps] = await table.find(key(steps))
+                assert present[steps] or await table.version(key(steps)) != before
+        async with open_table() as table:
+            assert present == {steps: await table.find(key(steps)) for steps in range(STEPS)}
 
 
 class TestVersion:

@@ -4,7 +4,9 @@ import asyncio
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from reapi.cas.objects.names import new_suffix, object_name
 from reapi.cas.storage import Storage
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from tests.cancelling import STEPS
 from tests.fakes.local_storage import INLINE_MAX_BYTES, local_storage
 
 SMALL = b"small"
@@ -231,6 +234,26 @@ class TestAfterCrash:
 
 
 class TestVerifiedBytes:
+    async def test_a_cancelled_write_waits_for_the_commit_that_another_process_holds_up(
+        self, tmp_path: Path
+    ) -> None:
+        digest = digest_of(SMALL)
+        async with local_storage(tmp_path) as storage:
+            with closing(sqlite3.connect(tmp_path / "index.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                writing = asyncio.create_task(storage.blobs.write_many({digest: SMALL}))
+                for _ in range(STEPS):
+                    await asyncio.sleep(0)
+                writing.cancel()
+                for _ in range(STEPS):
+                    await asyncio.sleep(0)
+                assert not writing.done()
+                assert await storage.blobs.find_missing([digest]) == [digest]
+                other.execute("ROLLBACK")
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            assert await storage.blobs.find_missing([digest]) == []
+
     async def test_what_its_writer_has_verified_is_not_hashed_again(self, tmp_path: Path) -> None:
         digest = digest_of(b"of something else")._replace(size_bytes=len(LARGE))
         async with local_storage(tmp_path) as storage:
