@@ -2,8 +2,9 @@
 
 Reads and commits run on the event loop's own thread. In WAL mode neither waits for the disk: a
 read is some microseconds out of the page cache, a commit is one write() to the WAL, and all writes
-of one loop iteration share it. A thread would cost more than the work, and every row would fight
-for the interpreter lock. What does wait for the disk, the checkpoint, runs in a thread.
+of one loop iteration share it, or of several where that is wanted. A thread would cost more than
+the work, and every row would fight for the interpreter lock. What does wait for the disk, the
+checkpoint, runs in a thread.
 
 Several processes may have one file open: each sees what the others have committed, and while one
 commits, the writes of the others wait without holding up their event loops.
@@ -34,6 +35,10 @@ _LARGEST_WALS = 4
 """Of the size at which a checkpoint is due: a WAL that is larger makes writes wait for it."""
 _MAPPED_BYTES = 64 << 30
 """Of the file, read without copies; the pages belong to the kernel, which takes them back."""
+_CLOSE_SECONDS = 0.001
+"""Commits that are no further apart are worth gathering: each costs more than what it writes."""
+_GATHERING_SECONDS = 0.002
+"""No commit is put off for longer, however long the turns of a busy event loop are."""
 _RETRY_SECONDS = 0.001
 """SQLite tells nobody when another process has committed."""
 _BUSY_MILLISECONDS = 1
@@ -53,7 +58,8 @@ class Database:
     a newer version is refused. After an error of the disk while syncing, nothing is written any
     more: what the kernel has dropped cannot be synced again. A file that `is_mapped` is read out of
     the kernel's memory, three times as fast for random keys of a large file; a disk that cannot
-    read ends the process then.
+    read ends the process then. A commit that follows closely on another one waits for company for
+    `gathering_turns` of the event loop, which take nothing while nobody calls.
     """
 
     def __init__(
@@ -64,12 +70,15 @@ class Database:
         page_size_bytes: int = 4096,
         survives_power_loss: bool = False,
         is_mapped: bool = False,
+        gathering_turns: int = 0,
     ) -> None:
         self.path = path
         self._migrations = migrations
         self._page_size_bytes = page_size_bytes
         self._mapped_bytes = _MAPPED_BYTES if is_mapped else 0
         self._synchronous = "FULL" if survives_power_loss else "NORMAL"
+        self._gathering_turns = gathering_turns
+        self._flushed_at = 0.0
         self._connection: sqlite3.Connection
         self._pending: list[tuple[Write[Any], asyncio.Future[Any]]] = []
         self._flush_scheduled = False
@@ -125,8 +134,18 @@ class Database:
         loop = asyncio.get_running_loop()
         if delay:
             loop.call_later(delay, self._flush)
+        elif time.monotonic() - self._flushed_at < _CLOSE_SECONDS:
+            deadline = time.monotonic() + _GATHERING_SECONDS
+            loop.call_soon(self._gather, self._gathering_turns, deadline)
         else:
             loop.call_soon(self._flush)
+
+    def _gather(self, turns: int, deadline: float) -> None:
+        """Commits what has come when so many turns are over, or the deadline is."""
+        if turns and time.monotonic() < deadline:
+            asyncio.get_running_loop().call_soon(self._gather, turns - 1, deadline)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_scheduled = False
@@ -153,6 +172,7 @@ class Database:
             else:
                 future.set_result(result)
         self._checkpoint_if_due()
+        self._flushed_at = time.monotonic()
 
     def _may_wait(self) -> bool:
         now = time.monotonic()

@@ -55,6 +55,37 @@ async def test_a_write_is_not_visible_before_its_commit(tmp_path: Path) -> None:
         assert ids(opened) == [1]
 
 
+async def test_a_commit_soon_after_another_waits_some_turns_for_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_CLOSE_SECONDS", float("inf"))
+    monkeypatch.setattr(database, "_GATHERING_SECONDS", float("inf"))
+    async with Database(tmp_path / "x.db", MIGRATIONS, gathering_turns=4) as opened:
+        await opened.write(insert(1))
+        first = opened.write(insert(2))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert ids(opened) == [1]
+        last = opened.write(insert(3))
+        await first
+        assert last.done()
+        assert ids(opened) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("limit", ["_CLOSE_SECONDS", "_GATHERING_SECONDS"])
+async def test_a_commit_that_may_not_be_put_off_is_made_in_the_next_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(database, "_CLOSE_SECONDS", float("inf"))
+    monkeypatch.setattr(database, limit, 0)
+    async with Database(tmp_path / "x.db", MIGRATIONS, gathering_turns=1000) as opened:
+        await opened.write(insert(1))
+        opened.write(insert(2))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ids(opened) == [1, 2]
+
+
 async def test_a_failing_write_is_undone_alone(tmp_path: Path) -> None:
     def failing(connection: sqlite3.Connection) -> None:
         insert(3)(connection)
