@@ -3,14 +3,17 @@
 An account exists while something of it is live. Nothing is ordered here; see order.py.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .falls import Falls
 from .model import Execution
 from .policy import Policy, TenantRow
 
 if TYPE_CHECKING:
-    from .order import Branch, Line, Order
+    from .lane import Lane
+    from .line import Line
+    from .order import Branch, Order
+    from .roster import Bundle, Roster
 
 
 class Tenant:
@@ -35,7 +38,7 @@ class Tenant:
         self.weight = 1
         self.max_running = 0
         self.max_queued = 0
-        self.branches: dict[Order, Branch] = {}
+        self.branches: dict[Order[Any], Branch[Any]] = {}
 
     @property
     def is_at_cap(self) -> bool:
@@ -46,7 +49,7 @@ class Tenant:
 class Invocation:
     """One invocation of a tenant; the executions of callers that name none are one, too."""
 
-    __slots__ = ("lines", "max_running", "name", "queued", "running", "tenant", "turn")
+    __slots__ = ("bundles", "lines", "max_running", "name", "queued", "running", "tenant", "turn")
 
     def __init__(self, tenant: Tenant, name: str, turn: int, max_running: int) -> None:
         self.tenant = tenant
@@ -55,7 +58,8 @@ class Invocation:
         self.running = 0
         self.queued = 0
         self.max_running = max_running
-        self.lines: dict[Order, Line] = {}
+        self.lines: dict[Lane, Line] = {}
+        self.bundles: dict[Roster, Bundle] = {}
 
     @property
     def is_at_cap(self) -> bool:

@@ -7,6 +7,7 @@ from .platform import matches
 from .policy import MODULO, Policy
 from .pool import Pool, PoolKey
 from .resources import fits, give_back, split, take
+from .roster import Roster
 
 _MOST_UNUSED_LANES = 32
 
@@ -23,6 +24,7 @@ class Fleet:
         self.workers: dict[str, Worker] = {}
         self.pools: dict[PoolKey, Pool] = {}
         self.lanes: dict[LaneKey, Lane] = {}
+        self.rosters: dict[Roster, None] = {}
         self.token_lanes: dict[LaneKey, Lane] = {}
         self.tokens = dict(policy.fleet_resources)
         self.ordinals: dict[int, str] = {}
@@ -31,6 +33,7 @@ class Fleet:
         self._executions = executions
         self._falls = falls
         self._unused: dict[LaneKey, None] = {}
+        self._lanes_ever = 0
 
     # Workers
 
@@ -40,10 +43,8 @@ class Fleet:
         pool = self.pools.get(key)
         if pool is None:
             pool = self.pools[key] = Pool(key)
-            for lane in self.lanes.values():
-                if pool.could_run(lane):
-                    pool.lanes.append(lane)
-                    lane.pools.append(pool)
+            for roster in list(self.rosters):
+                self._serve(roster, pool)
         self.workers[worker.worker_id] = worker
         pool.workers[worker.worker_id] = worker
         pool.slots += worker.slots
@@ -60,15 +61,15 @@ class Fleet:
         for resources in worker.booked.values():
             give_back(split(resources, self._shared)[1], self.tokens)
         pool = worker.pool
-        for lane in pool.lanes:
-            self._leave(lane, worker.worker_id)
+        for roster in pool.rosters:
+            self._leave(roster, worker.worker_id)
         del pool.workers[worker.worker_id]
         pool.slots -= worker.slots
         pool.leases -= len(worker.leases)
         if not pool.workers:
             del self.pools[pool.key]
-            for lane in pool.lanes:
-                lane.pools.remove(pool)
+            for roster in pool.rosters:
+                roster.pools.remove(pool)
         if self.ordinals.get(worker.ordinal) == worker.worker_id:
             del self.ordinals[worker.ordinal]
 
@@ -83,18 +84,18 @@ class Fleet:
                 return worker.ordinal
         return -1
 
-    def has_tokens(self, lane: Lane) -> bool:
-        """Whether the fleet has the shared tokens that one more execution of the lane takes."""
+    def has_tokens(self, lane: Lane | Roster) -> bool:
+        """Whether the fleet has the shared tokens that one more execution there takes."""
         return not lane.tokens or fits(lane.tokens, self.tokens)
 
     def refresh(self, worker: Worker) -> None:
         """Brings the rings in line with whether the worker takes leases."""
         worker_id = worker.worker_id
-        for lane in worker.pool.lanes:
+        for roster in worker.pool.rosters:
             if not worker.takes_leases:
-                self._leave(lane, worker_id)
-            elif worker_id not in lane.ring:
-                lane.ring.add(worker_id, worker.slots)
+                self._leave(roster, worker_id)
+            elif worker_id not in roster.ring:
+                roster.ring.add(worker_id, worker.slots)
         self.update_rooms(worker)
 
     def update_rooms(self, worker: Worker) -> None:
@@ -103,10 +104,10 @@ class Fleet:
         has_slot = (
             len(worker.leases) < worker.slots and worker.takes_leases and not worker.reserved_for
         )
-        for lane in worker.pool.lanes:
-            has_room = has_slot and (not lane.needs or fits(lane.needs, worker.free))
-            if has_room != (worker_id in lane.rooms):
-                lane.set_room(worker_id, has_room)
+        for roster in worker.pool.rosters:
+            has_room = has_slot and (not roster.needs or fits(roster.needs, worker.free))
+            if has_room != (worker_id in roster.rooms):
+                roster.set_room(worker_id, has_room)
 
     def book(self, worker: Worker, execution: Execution, epoch: int) -> None:
         """A worker gets a lease; see `update_rooms`."""
@@ -159,17 +160,15 @@ class Fleet:
             matches(properties, offered) and fits(needs, dict(totals))
             for offered, totals in self.policy.pools
         )
-        lane = Lane(key, needs, tokens, is_declared, self._executions, self._falls)
+        self._lanes_ever += 1
+        lane = Lane(
+            key, self._lanes_ever, needs, tokens, is_declared, self._executions, self._falls
+        )
         pools = list(self.pools.values())
         if self._is_modulo:
             present = self.workers.get(self.ordinals.get(owner, ""))
             pools = [present.pool] if present is not None else []
-        for pool in pools:
-            if pool.could_run(lane):
-                lane.pools.append(pool)
-                pool.lanes.append(lane)
-                for worker in pool.workers.values():
-                    self._join(lane, worker)
+        self._roster(needs, tokens, [pool for pool in pools if pool.could_run(lane)]).join(lane)
         if tokens:
             self.token_lanes[key] = lane
         self.set_used(lane)
@@ -188,8 +187,12 @@ class Fleet:
         del self._unused[key]
         lane = self.lanes.pop(key)
         self.token_lanes.pop(key, None)
-        for pool in lane.pools:
-            pool.lanes.remove(lane)
+        roster = lane.roster
+        roster.leave(lane)
+        if not roster.lanes:
+            del self.rosters[roster]
+            for pool in roster.pools:
+                pool.rosters.remove(roster)
 
     def is_possible(self, lane: Lane) -> bool:
         """Whether a known worker or a declared pool could run what waits there.
@@ -224,20 +227,76 @@ class Fleet:
         known = {(properties, resources) for properties, resources, _ in self.pools}
         return sorted(known | set(self.policy.pools))
 
-    def _join(self, lane: Lane, worker: Worker) -> None:
-        if worker.takes_leases:
-            lane.ring.add(worker.worker_id, worker.slots)
-            if (
-                len(worker.leases) < worker.slots
-                and not worker.reserved_for
-                and fits(lane.needs, worker.free)
-            ):
-                lane.set_room(worker.worker_id, True)
+    # Rosters
 
-    def _leave(self, lane: Lane, worker_id: str) -> None:
-        if worker_id in lane.ring:
-            lane.ring.remove(worker_id)
-            lane.rooms.discard(worker_id)
+    def _roster(self, needs: Resources, tokens: Resources, pools: list[Pool]) -> Roster:
+        """One for lanes that need so much of those pools, new or known.
+
+        In the middle of an event a known one may not say yet what room there is, as a new one does.
+        """
+        for roster in pools[0].rosters if pools else self.rosters:
+            own = (roster.needs, roster.tokens, roster.pools)
+            if own == (needs, tokens, pools) and _is_settled(roster):
+                return roster
+        roster = self._new_roster(needs, tokens, pools)
+        for pool in pools:
+            for worker in pool.workers.values():
+                if worker.takes_leases:
+                    roster.ring.add(worker.worker_id, worker.slots)
+                    if _has_room(worker, roster):
+                        roster.set_room(worker.worker_id, True)
+        return roster
+
+    def _new_roster(self, needs: Resources, tokens: Resources, pools: list[Pool]) -> Roster:
+        roster = Roster(needs, tokens, pools, self._falls)
+        self.rosters[roster] = None
+        for pool in pools:
+            pool.rosters.append(roster)
+        return roster
+
+    def _serve(self, roster: Roster, pool: Pool) -> None:
+        """A new pool comes to what can run a roster; lanes that it cannot run stay behind."""
+        lanes = list(roster.lanes.values())
+        able = [lane for lane in lanes if pool.could_run(lane)]
+        if not able:
+            return
+        if len(able) < len(lanes):
+            apart = self._new_roster(roster.needs, roster.tokens, list(roster.pools))
+            for worker_id in roster.ring:
+                apart.ring.add(worker_id, self.workers[worker_id].slots)
+            for worker_id in sorted(roster.rooms):
+                apart.set_room(worker_id, True)
+            for lane in able:
+                roster.leave(lane)
+                apart.join(lane)
+            roster = apart
+        roster.pools.append(pool)
+        pool.rosters.append(roster)
+
+    def _leave(self, roster: Roster, worker_id: str) -> None:
+        if worker_id in roster.ring:
+            roster.ring.remove(worker_id)
+            roster.rooms.discard(worker_id)
+
+
+def _is_settled(roster: Roster) -> bool:
+    """Whether it says of all workers what is true of them."""
+    return all(
+        worker.takes_leases == (worker_id in roster.ring)
+        and _has_room(worker, roster) == (worker_id in roster.rooms)
+        for pool in roster.pools
+        for worker_id, worker in pool.workers.items()
+    )
+
+
+def _has_room(worker: Worker, roster: Roster) -> bool:
+    """Whether it could take one more of that roster now."""
+    return (
+        len(worker.leases) < worker.slots
+        and worker.takes_leases
+        and not worker.reserved_for
+        and (not roster.needs or fits(roster.needs, worker.free))
+    )
 
 
 def owner_of(action: str, expected_workers: int) -> int:

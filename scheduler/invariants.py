@@ -16,6 +16,7 @@ def check_invariants(queue: Queue) -> None:
     _check_accounts(queue)
     _check_waiting(queue)
     _check_workers(queue)
+    _check_rosters(queue)
     _check_books(queue)
     _check_nothing_waits_in_vain(queue)
 
@@ -132,7 +133,7 @@ def _check_workers(queue: Queue) -> None:
         _require(len(worker.leases) <= worker.slots, f"{worker_id} has more leases than slots")
         _require(worker.is_connected == (not worker.lost_at), f"{worker_id}: lost_at")
         for lane in queue.fleet.lanes.values():
-            could = lane in pool.lanes
+            could = lane.roster in pool.rosters
             _require(could == pool.could_run(lane) == (pool in lane.pools), "pools and lanes")
             is_in = could and worker.takes_leases
             _require((worker_id in lane.ring) == is_in, f"{worker_id}: ring of {lane.key}")
@@ -147,6 +148,33 @@ def _check_workers(queue: Queue) -> None:
                 _require(lane.ring.is_free(worker_id) == has_room, f"{worker_id}: ring")
     pooled = [worker_id for pool in queue.fleet.pools.values() for worker_id in pool.workers]
     _require(sorted(pooled) == sorted(queue.fleet.workers), "workers and pools disagree")
+
+
+def _check_rosters(queue: Queue) -> None:
+    for lane in queue.fleet.lanes.values():
+        roster = lane.roster
+        _require(roster.lanes.get(lane.number) is lane, f"{lane.key} is not in its roster")
+        same = (lane.needs, lane.tokens, lane.pools) == (roster.needs, roster.tokens, roster.pools)
+        _require(same and lane.ring is roster.ring, f"{lane.key} is in a wrong roster")
+    lanes = [lane for roster in queue.fleet.rosters for lane in roster.lanes.values()]
+    _require(len(lanes) == len(queue.fleet.lanes), "rosters have lanes that are gone")
+    for roster in queue.fleet.rosters:
+        _require(all(roster in pool.rosters for pool in roster.pools), "pools and rosters")
+        bundled = [
+            line
+            for branch in roster.branches.values()
+            for bundle in branch.lines.values()
+            for line in bundle.lines.values()
+        ]
+        waiting = [
+            line
+            for lane in roster.lanes.values()
+            for branch in lane.branches.values()
+            for line in branch.lines.values()
+        ]
+        _require(roster.length == len(bundled), "a roster miscounts its lines")
+        expected = {id(line) for line in waiting} if roster.is_joint else set()
+        _require({id(line) for line in bundled} == expected, "lines and rosters disagree")
 
 
 def _check_books(queue: Queue) -> None:

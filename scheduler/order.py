@@ -1,4 +1,4 @@
-"""In which order the executions of one lane get their turn: fair shares by what runs.
+"""In which order executions get their turn: fair shares by what runs.
 
 The tenant that runs least for its weight is first, then of its invocations the one that runs least,
 then its most urgent execution. Among equals the one whose last turn is longest ago is first.
@@ -6,99 +6,67 @@ then its most urgent execution. Among equals the one whose last turn is longest 
 Tenants and invocations are kept in heaps by the key that they had when they were last looked at. A
 key rises with every lease; that is seen when the entry comes to the head, which is then put where
 it belongs. When a key falls, `relist` adds a fresh entry; for what has ended that is done when the
-lane is next looked at. A node knows its only valid entry.
+order is next looked at. A node knows its only valid entry.
 """
 
+from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .accounts import Invocation, Tenant
 from .falls import Falls
-from .model import Execution, Stage
+from .model import Execution
 from .priority import scale
+
+if TYPE_CHECKING:
+    from .accounts import Invocation, Tenant
 
 _UNIT = 1 << 20
 
 NodeEntry = tuple[int, int, str]
 """(share, turn, name) of a tenant or an invocation."""
 
-Entry = tuple[int, int, str]
-"""(urgency, sequence, execution_id)"""
-
-Rank = tuple[NodeEntry, NodeEntry, Entry]
-"""How deserving the head of a lane is, to be compared with the heads of other lanes."""
+Rank = tuple[NodeEntry, NodeEntry, int, int]
+"""How deserving the head of an order is, to be compared with the heads of others: the last two are
+its urgency and its sequence."""
 
 
-class Line:
-    """The waiting executions of one invocation in one lane, the most urgent first.
+class Standing(ABC):
+    """What waits of one invocation in one order; there is something as long as this exists."""
 
-    Entries of executions that have gone, or have become more urgent since, are dropped when they
-    are met.
-    """
+    __slots__ = ("account", "entry", "name")
 
-    __slots__ = ("account", "branch", "entry", "heap", "length", "name")
-
-    def __init__(self, branch: "Branch", account: Invocation) -> None:
-        self.branch = branch
+    def __init__(self, account: "Invocation") -> None:
         self.account = account
         self.name = account.name
         self.entry: NodeEntry | None = None
-        self.heap: list[Entry] = []
-        self.length = 0
 
+    @abstractmethod
     def head(self) -> Execution:
-        """The most urgent one; there is one as long as the line exists."""
-        heap = self.heap
-        executions = self.branch.order.executions
-        while True:
-            entry = heap[0]
-            execution = executions.get(entry[2])
-            if (
-                execution is not None
-                and execution.urgency == entry[0]
-                and execution.stage is Stage.QUEUED
-                and not execution.held_until
-            ):
-                return execution
-            heappop(heap)
-
-    def push(self, execution: Execution) -> None:
-        heappush(self.heap, (execution.urgency, execution.sequence, execution.execution_id))
-
-    def compact(self) -> None:
-        """Keeps what waits from being buried under entries of what has gone."""
-        if len(self.heap) > 2 * self.length + 64:
-            executions = self.branch.order.executions
-            live = {
-                entry
-                for entry in self.heap
-                if (one := executions.get(entry[2])) is not None
-                and one.urgency == entry[0]
-                and one.stage is Stage.QUEUED
-            }
-            self.heap = sorted(live)
+        """The one whose turn is first."""
 
     def share(self) -> int:
-        account = self.account
-        return (account.running + 1) * scale(self.head().priority)
+        return (self.account.running + 1) * scale(self.head().priority)
 
 
-class Branch:
-    """The lines of one tenant in one lane."""
+S = TypeVar("S", bound=Standing)
 
-    __slots__ = ("entry", "heap", "lines", "name", "order", "tenant")
 
-    def __init__(self, order: "Order", tenant: Tenant) -> None:
-        self.order = order
+class Branch(Generic[S]):
+    """What waits of one tenant in one order, by invocation."""
+
+    __slots__ = ("entry", "heap", "lines", "name", "tenant")
+
+    def __init__(self, tenant: "Tenant") -> None:
         self.tenant = tenant
         self.name = tenant.name
         self.entry: NodeEntry | None = None
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, S] = {}
         self.heap: list[NodeEntry] = []
 
     def share(self) -> int:
         return self.tenant.running * _UNIT // self.tenant.weight
 
-    def relist(self, line: Line) -> None:
+    def relist(self, line: S) -> None:
         """To be called when the key of a line may have fallen, or a cap is no longer reached."""
         share, turn, old = line.share(), line.account.turn, line.entry
         if old is None or share < old[0] or (share == old[0] and turn < old[1]):
@@ -131,83 +99,36 @@ class Branch:
         return None
 
 
-class Order:
-    """All that waits in one lane, but for what is held for a preferred worker."""
+class Order(ABC, Generic[S]):
+    """An order of executions that wait; `length` is 0 exactly when there are none."""
 
-    __slots__ = (
-        "branches",
-        "executions",
-        "expected",
-        "expected_length",
-        "falls",
-        "falls_seen",
-        "heap",
-        "length",
-    )
+    __slots__ = ("branches", "falls", "falls_seen", "heap", "length")
 
-    def __init__(self, executions: dict[str, Execution], falls: Falls) -> None:
-        self.executions = executions
+    def __init__(self, falls: Falls) -> None:
         self.falls = falls
         self.falls_seen = falls.count
-        self.branches: dict[str, Branch] = {}
+        self.branches: dict[str, Branch[S]] = {}
         self.heap: list[NodeEntry] = []
         self.length = 0
-        # The sum of the expected times of those that have one, and their number.
-        self.expected = 0
-        self.expected_length = 0
 
-    def push(self, execution: Execution) -> None:
-        account = execution.account
-        line = account.lines.get(self)
-        if line is None:
-            tenant = account.tenant
-            branch = self.branches.get(tenant.name)
-            if branch is None:
-                branch = self.branches[tenant.name] = tenant.branches[self] = Branch(self, tenant)
-            line = branch.lines[account.name] = account.lines[self] = Line(branch, account)
-            line.push(execution)
-            branch.relist(line)
-            self.relist(branch)
-        else:
-            line.push(execution)
-            if line.heap[0][2] == execution.execution_id:
-                line.branch.relist(line)
-        line.length += 1
-        self.length += 1
-        if execution.expected:
-            self.expected += execution.expected
-            self.expected_length += 1
+    @abstractmethod
+    def standing_of(self, account: "Invocation") -> S | None:
+        """What waits of that invocation in this order, if anything does."""
 
-    def reprioritize(self, execution: Execution) -> None:
-        """To be called after a waiting execution has become more urgent."""
-        line = execution.account.lines[self]
-        line.push(execution)
-        line.branch.relist(line)
+    def branch_of(self, tenant: "Tenant") -> Branch[S]:
+        """That of the tenant, new or known."""
+        branch = self.branches.get(tenant.name)
+        if branch is None:
+            branch = self.branches[tenant.name] = tenant.branches[self] = Branch(tenant)
+        return branch
 
-    def remove(self, execution: Execution) -> None:
-        """To be called before the stage of a waiting execution changes, for whatever reason."""
-        account = execution.account
-        line = account.lines[self]
-        line.length -= 1
-        self.length -= 1
-        if execution.expected:
-            self.expected -= execution.expected
-            self.expected_length -= 1
-        if not line.length:
-            branch = line.branch
-            del account.lines[self], branch.lines[line.name]
-            if not branch.lines:
-                del self.branches[branch.name], branch.tenant.branches[self]
-        elif line.head() is execution:
-            heap, execution_id = line.heap, execution.execution_id
-            while heap[0][2] == execution_id:
-                heappop(heap)
-            if line.head().priority < execution.priority:
-                line.branch.relist(line)
-        else:
-            line.compact()
+    def forget(self, branch: Branch[S], line: S) -> None:
+        """To be called when nothing waits any more in one of the lines of a branch."""
+        del branch.lines[line.name]
+        if not branch.lines:
+            del self.branches[branch.name], branch.tenant.branches[self]
 
-    def relist(self, branch: Branch) -> None:
+    def relist(self, branch: Branch[S]) -> None:
         """To be called when the key of a tenant may have fallen, or a cap is no longer reached."""
         share, turn, old = branch.share(), branch.tenant.turn, branch.entry
         if old is None or share < old[0] or (share == old[0] and turn < old[1]):
@@ -218,7 +139,7 @@ class Order:
                 heapify(self.heap)
 
     def _catch_up(self) -> None:
-        """Relists those of which something has ended since the last look at this lane."""
+        """Relists those of which something has ended since the last look at this order."""
         falls, seen = self.falls, self.falls_seen
         self.falls_seen = falls.count
         if seen + 1 == falls.count and falls.last is not None:
@@ -234,10 +155,10 @@ class Order:
         for account in fallen:
             self._fell(account)
 
-    def _fell(self, account: Invocation) -> None:
+    def _fell(self, account: "Invocation") -> None:
         branch = account.tenant.branches.get(self)
         if branch is not None:
-            line = account.lines.get(self)
+            line = self.standing_of(account)
             if line is not None:
                 branch.relist(line)
             self.relist(branch)
@@ -267,9 +188,7 @@ class Order:
             branch.entry = None
         return None
 
-    def rank(self) -> Rank:
-        """That of the head; right after `head` has found one."""
+    def rank(self, head: Execution) -> Rank:
+        """That of the head, which `head` has just found."""
         entry = self.heap[0]
-        branch = self.branches[entry[2]]
-        line = branch.lines[branch.heap[0][2]]
-        return entry, branch.heap[0], line.heap[0]
+        return entry, self.branches[entry[2]].heap[0], head.urgency, head.sequence

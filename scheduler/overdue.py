@@ -86,10 +86,10 @@ class Overdue(Placing):
             self.expect_straggling(execution, 2 * self.now - execution.leased_at + 1)
             return
         if has_room:
-            lane.set_room(execution.worker_id, False)
+            lane.roster.set_room(execution.worker_id, False)
         worker, rank = self.choose(lane, key_of(execution))
         if has_room:
-            lane.set_room(execution.worker_id, True)
+            lane.roster.set_room(execution.worker_id, True)
         execution.hedge_epoch = self.offer(
             execution, worker, Choice(Why.HEDGE, rank, execution.worker_id)
         )

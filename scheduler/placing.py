@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
@@ -9,7 +10,7 @@ from .commands import OfferLease, TellWaiters
 from .deadlines import Deadline
 from .lane import Lane
 from .model import Choice, Execution, Stage, Trigger, Why, Worker
-from .order import Rank
+from .order import Order, Rank
 from .resources import fits
 from .state import State
 
@@ -137,7 +138,7 @@ class Placing(State):
             if execution is not None:
                 choice = Choice(Why.PREFERRED, 1, worker.worker_id)
             else:
-                execution, choice = self._next_for(worker), _TURN
+                execution, choice = self.next_for(worker), _TURN
                 if execution is None and not worker.leases and self.held:
                     execution = self._stolen_by(worker)
                     if execution is not None:
@@ -181,40 +182,22 @@ class Placing(State):
         """The oldest execution that is held for another worker and fits this one."""
         able = [
             self.executions[execution_id]
-            for lane in worker.pool.lanes
+            for roster in worker.pool.rosters
+            for lane in roster.lanes.values()
             for execution_id in lane.held
             if self._may_start(self.executions[execution_id], worker)
         ]
         return min(able, key=_SEQUENCE, default=None)
 
-    def _next_for(self, worker: Worker) -> Execution | None:
+    def next_for(self, worker: Worker) -> Execution | None:
         """The most deserving of all waiting executions that fit now."""
-        return self._most_deserving(
-            lane
-            for lane in worker.pool.lanes
-            if lane.length and (not lane.needs or fits(lane.needs, worker.free))
+        return _most_deserving(
+            roster.order
+            for roster in worker.pool.rosters
+            if roster.order.length
+            and (not roster.needs or fits(roster.needs, worker.free))
+            and self.fleet.has_tokens(roster)
         )
-
-    def _most_deserving(self, lanes: Iterable[Lane]) -> Execution | None:
-        best: Execution | None = None
-        best_rank: Rank | None = None
-        for lane in lanes:
-            if not self.fleet.has_tokens(lane):
-                continue
-            execution = lane.head()
-            if execution is None:
-                continue
-            if best is None:
-                best = execution
-                continue
-            if best.lane.heap[0] < lane.heap[0]:
-                continue
-            rank = lane.rank()
-            if best_rank is None:
-                best_rank = best.lane.rank()
-            if rank < best_rank:
-                best, best_rank = execution, rank
-        return best
 
     # At the end of an event
 
@@ -229,8 +212,8 @@ class Placing(State):
             accounts, self.unblocked = self.unblocked, []
             for account in accounts:
                 for order in account.tenant.branches:
-                    assert isinstance(order, Lane), "every order is that of a lane"
-                    lanes[order] = None
+                    if isinstance(order, Lane):
+                        lanes[order] = None
             if self.tokens_freed:
                 self.tokens_freed = False
                 lanes.update(dict.fromkeys(self.fleet.token_lanes.values()))
@@ -239,7 +222,9 @@ class Placing(State):
     def _spread(self, lanes: Iterable[Lane]) -> None:
         """Leases what waits in these lanes as long as there is room."""
         while True:
-            execution = self._most_deserving(lane for lane in lanes if lane.length and lane.rooms)
+            execution = _most_deserving(
+                lane for lane in lanes if lane.length and lane.rooms and self.fleet.has_tokens(lane)
+            )
             if execution is None:
                 return
             lane = execution.lane
@@ -250,3 +235,25 @@ class Placing(State):
 def key_of(execution: Execution) -> int:
     """What an action is called in rings."""
     return xxh3_64_intdigest(execution.action.encode())
+
+
+def _most_deserving(orders: Iterable[Order[Any]]) -> Execution | None:
+    """The head of the first of these orders; None if caps keep all in them from running."""
+    best: Execution | None = None
+    best_order: Order[Any] | None = None
+    best_rank: Rank | None = None
+    for order in orders:
+        execution = order.head()
+        if execution is None:
+            continue
+        if best is None or best_order is None:
+            best, best_order = execution, order
+            continue
+        if best_order.heap[0] < order.heap[0]:
+            continue
+        rank = order.rank(execution)
+        if best_rank is None:
+            best_rank = best_order.rank(best)
+        if rank < best_rank:
+            best, best_order, best_rank = execution, order, rank
+    return best

@@ -4,6 +4,7 @@ from .lane import Lane
 from .model import Properties, Resources, Worker
 from .platform import matches
 from .resources import fits
+from .roster import Roster
 
 PoolKey = tuple[Properties, Resources, int]
 """(properties, resources, ordinal); the ordinal is -1 unless placement is by modulo."""
@@ -12,7 +13,7 @@ PoolKey = tuple[Properties, Resources, int]
 class Pool:
     """All known workers that offer exactly the same, `slots` together, `leases` of them taken."""
 
-    __slots__ = ("key", "lanes", "leases", "offered", "ordinal", "slots", "totals", "workers")
+    __slots__ = ("key", "leases", "offered", "ordinal", "rosters", "slots", "totals", "workers")
 
     def __init__(self, key: PoolKey) -> None:
         self.key = key
@@ -20,7 +21,7 @@ class Pool:
         self.offered = frozenset(properties)
         self.totals = dict(resources)
         self.workers: dict[str, Worker] = {}
-        self.lanes: list[Lane] = []
+        self.rosters: list[Roster] = []
         self.slots = 0
         self.leases = 0
 

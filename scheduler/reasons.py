@@ -7,8 +7,8 @@ run the execution, or at each invocation that waits beside it.
 from collections import Counter
 
 from .lane import Lane
+from .line import Line
 from .model import Choice, Execution, Resources, Stage, Why, Worker
-from .order import Line
 from .platform import amount, shown
 from .state import State
 

@@ -55,6 +55,9 @@ class Ring:
     def __len__(self) -> int:
         return len(self._weights)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
     def add(self, worker_id: str, weight: int) -> None:
         """Adds a new worker as one without room; its weight is from 1 to 65,535."""
         if worker_id in self._weights:
