@@ -99,7 +99,12 @@ def _read_database(path: Path) -> Iterator[SnapshotRow | EventRow]:
             database.execute("BEGIN")
             for row in database.execute("SELECT sequence, now, record FROM snapshot"):
                 yield SnapshotRow(*row)
-            for row in database.execute("SELECT sequence, record FROM events ORDER BY sequence"):
+            rows = database.execute(
+                "SELECT sequence, record FROM events"
+                " WHERE sequence > (SELECT coalesce(max(sequence), 0) FROM snapshot)"
+                " ORDER BY sequence"
+            )
+            for row in rows:
                 yield EventRow(*row)
     except sqlite3.Error as error:
         raise FailedPrecondition(f"cannot read {path}: {error}") from error

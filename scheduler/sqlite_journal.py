@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+from functools import partial
+from typing import Any
 
 from reapi.core.database import Database
 
@@ -28,8 +30,15 @@ MIGRATIONS = (
 )
 
 
+_MOST_DROPPED = 2_000
+"""Events in one turn of the event loop: about 5 ms."""
+
+
 class SqliteJournal:
-    """A JournalStore; the database belongs to it alone."""
+    """A JournalStore; the database belongs to it alone.
+
+    Events that a snapshot holds may stay for some turns after it, but count no more.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,10 +80,9 @@ class SqliteJournal:
     def fold(self, row: SnapshotRow) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", row)
-            connection.execute("DELETE FROM events WHERE sequence <= ?", (row.sequence,))
 
         # If it fails, the events are still there and the next fold comes in its turn.
-        self._database.write(write).add_done_callback(_ignore_failure)
+        self._database.write(write).add_done_callback(partial(self._drop_events, row.sequence))
 
     def commit(self) -> "asyncio.Future[None]":
         if self._commit is None or self._commit.done():
@@ -108,14 +116,23 @@ class SqliteJournal:
                 "DELETE FROM finished WHERE finished_at < ? OR number <= ?", self._expired
             )
 
+    def _drop_events(self, last: int, done: "asyncio.Future[Any]") -> None:
+        """Deletes what a snapshot holds in steps: what is live sets how many events that are."""
+        if done.cancelled() or done.exception() is not None or done.result() == 0:
+            return
+
+        def write(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "DELETE FROM events WHERE sequence <= min(?,"
+                " (SELECT min(sequence) FROM events) + ?)",
+                (last, _MOST_DROPPED - 1),
+            ).rowcount
+
+        self._database.write(write).add_done_callback(partial(self._drop_events, last))
+
     def _forget_written(self, commit: "asyncio.Future[None]") -> None:
         if commit is not self._commit or commit.cancelled() or commit.exception() is not None:
             return
         self._events.clear()
         self._finished.clear()
         self._expired = None
-
-
-def _ignore_failure(future: "asyncio.Future[None]") -> None:
-    if not future.cancelled():
-        future.exception()

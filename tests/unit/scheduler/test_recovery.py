@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
+from reapi.core.database import Database
 from reapi.core.errors import FailedPrecondition, NotFound, ResourceExhausted
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecutionStage
-from reapi.scheduler.journal_store import EventRow
-from reapi.scheduler.sqlite_journal import SqliteJournal
+from reapi.scheduler.journal_file import read_journal
+from reapi.scheduler.journal_store import EventRow, SnapshotRow
+from reapi.scheduler.sqlite_journal import MIGRATIONS, SqliteJournal
 from tests.unit.scheduler.harness import (
     FakeWorker,
     JournalPlace,
@@ -208,3 +210,22 @@ async def test_a_name_is_told_only_after_its_commit_and_the_end_only_after_its_o
         last = await stream.last()
         async with scheduler.successor() as successor:
             assert await successor.wait(first.name).last() == last
+
+
+async def test_events_that_a_snapshot_holds_are_dropped_in_steps_and_count_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reapi.scheduler.sqlite_journal._MOST_DROPPED", 3)
+    path, kept = tmp_path / "scheduler.db", []
+    snapshot, later = SnapshotRow(8, 0, "state"), [EventRow(9, "event"), EventRow(10, "event")]
+    async with Database(path, MIGRATIONS) as database:
+        journal = SqliteJournal(database)
+        for sequence in range(1, 11):
+            journal.append(EventRow(sequence, "event"))
+        journal.fold(snapshot)
+        for _ in range(5):
+            await journal.commit()
+            kept += database.read("SELECT count(*) FROM events")
+            assert await journal.load() == (snapshot, later, None)
+            assert list(read_journal(path)) == [snapshot, *later]
+    assert kept == [(10,), (7,), (4,), (2,), (2,)]
