@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import NamedTuple
 
 from reapi.core.cache_state import CacheFinding, CacheState, ResultAbsent, time_text
@@ -99,7 +100,12 @@ class IndexedActionCache:
         row = await self._table.find(result_key(instance_name, action_digest))
         if row is None:
             return CacheFinding(CacheState.ABSENT)
-        return await self._look_at(instance_name, row)
+        finding = await self._look_at(instance_name, row)
+        # Hits are counted nowhere: the touch that each first one of a granule costs anyway tells.
+        used = row.used - self._presence.granule_seconds
+        if finding.state is CacheState.PRESENT and used > row.stored:
+            return replace(finding, detail=f"last used no earlier than {time_text(used)}")
+        return finding
 
     async def last_removal(self, instance_name: str, action_digest: Digest) -> CacheFinding | None:
         """See CacheInspector."""

@@ -42,7 +42,7 @@ class CacheFinding:
     """What was found. `at` is when the result was stored if it is PRESENT, else when it was found
     wanting or taken out, in seconds since 1970; 0 for never.
 
-    `detail` names what is missing, for INCOMPLETE, or when it was stored.
+    `detail` names what is missing, for INCOMPLETE, or when it was stored, or used if it is PRESENT.
     """
 
     state: CacheState

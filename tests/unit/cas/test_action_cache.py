@@ -66,6 +66,22 @@ async def test_an_expired_result_is_explained_also_once_it_is_gone(tmp_path: Pat
         assert await storage.action_cache.last_removal("", ACTION) == expected
 
 
+async def test_a_present_result_tells_the_hour_of_its_last_use(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with local_storage(tmp_path, clock=clock) as storage:
+        stored = CacheFinding(CacheState.PRESENT, clock.seconds)
+        await storage.action_cache.put("", ACTION, re_pb2.ActionResult())
+        clock.seconds += 2 * 3600 + 60
+        assert await storage.action_cache.explain("", ACTION) == stored
+        await storage.action_cache.get("", ACTION)
+        clock.seconds += 1800
+        finding = await storage.action_cache.explain("", ACTION)
+        assert finding.sentence == (
+            "there is a result, stored on 2027-01-15T08:00:00Z: "
+            "last used no earlier than 2027-01-15T10:00:00Z"
+        )
+
+
 async def test_a_revoked_result_is_explained(tmp_path: Path) -> None:
     clock = ManualClock()
     async with local_storage(tmp_path, clock=clock) as storage:
