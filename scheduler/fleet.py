@@ -236,14 +236,14 @@ class Fleet:
         """
         for roster in pools[0].rosters if pools else self.rosters:
             own = (roster.needs, roster.tokens, roster.pools)
-            if own == (needs, tokens, pools) and _is_settled(roster):
+            if own == (needs, tokens, pools) and roster.is_settled:
                 return roster
         roster = self._new_roster(needs, tokens, pools)
         for pool in pools:
             for worker in pool.workers.values():
                 if worker.takes_leases:
                     roster.ring.add(worker.worker_id, worker.slots)
-                    if _has_room(worker, roster):
+                    if roster.could_take(worker):
                         roster.set_room(worker.worker_id, True)
         return roster
 
@@ -277,26 +277,6 @@ class Fleet:
         if worker_id in roster.ring:
             roster.ring.remove(worker_id)
             roster.rooms.discard(worker_id)
-
-
-def _is_settled(roster: Roster) -> bool:
-    """Whether it says of all workers what is true of them."""
-    return all(
-        worker.takes_leases == (worker_id in roster.ring)
-        and _has_room(worker, roster) == (worker_id in roster.rooms)
-        for pool in roster.pools
-        for worker_id, worker in pool.workers.items()
-    )
-
-
-def _has_room(worker: Worker, roster: Roster) -> bool:
-    """Whether it could take one more of that roster now."""
-    return (
-        len(worker.leases) < worker.slots
-        and worker.takes_leases
-        and not worker.reserved_for
-        and (not roster.needs or fits(roster.needs, worker.free))
-    )
 
 
 def owner_of(action: str, expected_workers: int) -> int:

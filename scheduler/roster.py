@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from .falls import Falls
 from .line import Line, LineEntry
-from .model import Execution, Resources
+from .model import Execution, Resources, Worker
 from .order import Branch, Order, Standing
+from .resources import fits
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -85,6 +86,25 @@ class Roster(Order[Bundle]):
 
     def standing_of(self, account: "Invocation") -> Bundle | None:
         return account.bundles.get(self)
+
+    def could_take(self, worker: Worker) -> bool:
+        """Whether one of its pools' workers has room for one more of it now."""
+        return (
+            len(worker.leases) < worker.slots
+            and worker.takes_leases
+            and not worker.reserved_for
+            and fits(self.needs, worker.free)
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it says of all workers what is true of them, as it does between events."""
+        return all(
+            worker.takes_leases == (worker_id in self.ring)
+            and self.could_take(worker) == (worker_id in self.rooms)
+            for pool in self.pools
+            for worker_id, worker in pool.workers.items()
+        )
 
     def set_room(self, worker_id: str, has_room: bool) -> None:
         """Says whether a worker of the ring has room; to be called when that has changed."""

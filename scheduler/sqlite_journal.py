@@ -31,7 +31,7 @@ MIGRATIONS = (
 
 
 _MOST_DROPPED = 2_000
-"""Events in one turn of the event loop: about 5 ms."""
+"""Events in one turn of the event loop: some milliseconds."""
 
 
 class SqliteJournal:
