@@ -5,12 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from reapi.cas.objects.s3_config import S3Config
 from tests.minio import S3Server, build_minio, has_minio, new_bucket
 from tests.postgresql import postgresql_dsn, postgresql_server
 
 __all__ = ["open_path", "postgresql_dsn", "postgresql_server"]
+
+# The same examples in each run, and none refused because the machine is busy.
+settings.register_profile(
+    "reapi", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("reapi")
 
 
 def pytest_report_header() -> str:
