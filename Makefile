@@ -23,7 +23,7 @@ demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, w
 	@.venv/bin/python scripts/demo.py
 
 test: .venv/development ## Run the tests, with real Bazel too; installs what they need
-	@scripts/install_system_packages.sh bazel g++ git npm postgresql strace
+	@scripts/install_system_packages.sh bazel bwrap g++ git npm postgresql strace
 	@scripts/install_tools.sh $(TOOLS) minio
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 

@@ -16,6 +16,7 @@ from reapi.core.errors import (
     ResourceExhausted,
     status_of,
 )
+from reapi.core.execution_properties import ExecutionProperties, execution_properties
 from reapi.core.interfaces import BlobStore
 from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -70,8 +71,11 @@ class Action:
             function = parse_function(
                 self._lease.digest_function, len(self._lease.action_digest.hash)
             )
+            properties = execution_properties(
+                [(each.name, each.value) for each in self._lease.platform.properties], function
+            )
             command = await self._stage(slot, function)
-            outcome = await self._execute(slot, command, on_start)
+            outcome = await self._execute(slot, command, properties, on_start)
             await self._store_result(slot, command, outcome, OutputBlobs(function), response)
         except ReapiError as error:
             response.status.CopyFrom(status_of(error))
@@ -104,16 +108,19 @@ class Action:
         return command
 
     async def _execute(
-        self, slot: Slot, command: PreparedCommand, on_start: Callable[[], None]
+        self,
+        slot: Slot,
+        command: PreparedCommand,
+        properties: ExecutionProperties,
+        on_start: Callable[[], None],
     ) -> RunOutcome:
+        isolation = slot.isolation(network=properties.network)
+        self.metadata.auxiliary_metadata.add().Pack(isolation)
         self._timestamps.mark("execution_start")
         self.started_ns = time.time_ns()
         on_start()
-        outcome = await slot.runner.run(
-            command.arguments,
-            command.environment,
-            "/".join((slot.tree.path, *command.working_directory)),
-            self._lease.timeout.ToNanoseconds() / 1e9,
+        outcome = await slot.run(
+            command, self._lease.timeout.ToNanoseconds() / 1e9, network=properties.network
         )
         self._timestamps.mark("execution_completed", outcome.ended_ns)
         self.metadata.virtual_execution_duration.FromNanoseconds(round(outcome.seconds * 1e9))

@@ -1,9 +1,11 @@
 """What an operator may set of an executor."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .sandbox_choice import SandboxSetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,12 @@ class ExecutorConfig:
 
     resources: Mapping[str, int] = field(default_factory=dict)
     """What actions may book on it: `cpu` in thousandths of a core, `memory` in bytes, tokens."""
+
+    sandbox: SandboxSetting = "auto"
+    """What keeps actions apart from the machine and from each other."""
+
+    sandbox_paths: Sequence[str] = ()
+    """What of the machine they see in it, read-only, besides the usual tools."""
 
     ordinal: int | None = None
     """Its place in a fleet of numbered workers, where the placement asks for one."""

@@ -20,6 +20,8 @@ from reapi.core.errors import Internal, InvalidArgument, ResourceExhausted
 from reapi.core.uninterrupted import uninterrupted
 
 from . import slot_process
+from .sandbox import Enclosure, enclosed
+from .seccomp import filter_program, is_supported, sealed_file
 from .slot_process import descendants, frame, set_subreaper
 
 
@@ -72,9 +74,12 @@ class Runner:
     An async context manager. `stdout` and `stderr` hold what the last command wrote.
     """
 
-    def __init__(self, directory: Path, uid: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, uid: int | None = None, bubblewrap: str | None = None
+    ) -> None:
         self._directory = directory
         self._uid = uid
+        self._bubblewrap = bubblewrap
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket
         self.stdout: LogFile
@@ -98,16 +103,19 @@ class Runner:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
-        fds = (theirs.fileno(), self.stdout.fd, self.stderr.fd)
-        numbers = fds if self._uid is None else (*fds, self._uid)
+        seccomp = sealed_file(filter_program())
+        fds = (theirs.fileno(), self.stdout.fd, self.stderr.fd, seccomp)
+        sandbox = "bubblewrap" if self._bubblewrap else "filter" if is_supported() else "none"
+        uid = "-" if self._uid is None else str(self._uid)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", slot_process.__file__, *map(str, numbers)],
+            [sys.executable, "-I", "-S", slot_process.__file__, *map(str, fds), sandbox, uid],
             env={},
             stdin=subprocess.DEVNULL,
             pass_fds=fds,
             start_new_session=True,  # a terminal's Ctrl-C is for the executor, which drains
         )
         theirs.close()
+        os.close(seccomp)
 
     async def run(
         self,
@@ -115,17 +123,26 @@ class Runner:
         environment: Mapping[str, str],
         directory: str,
         timeout_seconds: float,
+        enclosure: Enclosure | None = None,
     ) -> RunOutcome:
         """Returns when no process of the command is left; so does cancelling it, after a kill.
 
+        With bubblewrap there must be an `enclosure`, and `directory` is a path inside of it.
         Raises InvalidArgument for a command that the system cannot take, ResourceExhausted when it
-        cannot start processes now, Internal when the slot process was killed.
+        cannot start processes or set up the enclosure now, Internal when the slot process was
+        killed.
         """
         if self._process is None:
             self._start()
         self.stdout.clear()
         self.stderr.clear()
+        name = arguments[0]
+        if self._bubblewrap is not None:
+            assert enclosure is not None
+            arguments = enclosed(self._bubblewrap, enclosure, arguments, environment, directory)
+            environment, directory = {}, "/"
         command = {
+            "name": name,
             "arguments": list(arguments),
             "environment": dict(environment),
             "directory": directory,

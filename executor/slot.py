@@ -1,7 +1,7 @@
 """One place where actions run, one after the other: directories, staged input root, runner.
 
 SLOT/root    the input root
-SLOT/tmp     the command's TMPDIR, empty at its start
+SLOT/tmp     the command's TMPDIR, empty at its start; its /tmp in a sandbox
 SLOT/trash   what is being removed; no action can reach it
 """
 
@@ -11,10 +11,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from reapi.protos.reapi.executor.v1.isolation_pb2 import Isolation
+
 from .action_uid import ActionUid
-from .command import DEFAULT_PATH
+from .command import DEFAULT_PATH, PreparedCommand
 from .local_cache import LocalCache, LocalFile
-from .runner import Runner
+from .runner import Runner, RunOutcome
+from .sandbox import TEMPORARY, Bubblewrap, Enclosure
 from .staged_tree import StagedTree
 from .trash import Trash
 
@@ -22,15 +25,25 @@ from .trash import Trash
 class Slot:
     """An async context manager; `directory` does not exist before it.
 
-    With `separate_uid` actions run under a uid of their own, which no other slot has.
+    With `separate_uid` actions run under a uid of their own, which no other slot has. With
+    `bubblewrap` each runs in an enclosure, without it they see what the executor sees.
     """
 
-    def __init__(self, directory: Path, cache: LocalCache, *, separate_uid: bool) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cache: LocalCache,
+        *,
+        separate_uid: bool,
+        bubblewrap: Bubblewrap | None = None,
+    ) -> None:
         self._directory = directory
+        self._bubblewrap = bubblewrap
         self._cache = cache
         self._uid = ActionUid() if separate_uid else None
         self._stack = AsyncExitStack()
-        self.default_environment = {"PATH": DEFAULT_PATH, "TMPDIR": str(directory / "tmp")}
+        temporary = TEMPORARY if bubblewrap else str(directory / "tmp")
+        self.default_environment = {"PATH": DEFAULT_PATH, "TMPDIR": temporary}
         self.tree: StagedTree
         self.runner: Runner
 
@@ -46,11 +59,42 @@ class Slot:
         trash = Trash(self._directory / "trash")
         self.tree = StagedTree(str(self._directory / "root"), uid, self._cache, trash)
         self._temporary = StagedTree(str(self._directory / "tmp"), uid, self._cache, trash)
-        self.runner = await self._stack.enter_async_context(Runner(self._directory, uid))
+        program = self._bubblewrap.program if self._bubblewrap else None
+        runner = Runner(self._directory, uid, program)
+        self.runner = await self._stack.enter_async_context(runner)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def run(
+        self, command: PreparedCommand, timeout_seconds: float, *, network: bool = False
+    ) -> RunOutcome:
+        """Runs a command in the input root that is staged; see Runner.run.
+
+        Without bubblewrap it has the network of the executor, whatever `network` says.
+        """
+        if self._bubblewrap is None:
+            enclosure = None
+            directory = "/".join((self.tree.path, *command.working_directory))
+        else:
+            enclosure = Enclosure(
+                root=self._bubblewrap.host_tools,
+                input_root=self.tree.path,
+                temporary=self._temporary.path,
+                network=network,
+                is_root=self._uid is None and os.geteuid() == 0,
+            )
+            directory = enclosure.working_directory(command.working_directory)
+        return await self.runner.run(
+            command.arguments, command.environment, directory, timeout_seconds, enclosure
+        )
+
+    def isolation(self, *, network: bool) -> Isolation:
+        """What `run` keeps a command apart from, for the metadata of its result."""
+        if self._bubblewrap is None:
+            return Isolation(sandbox="none", network=True, root="host")
+        return Isolation(sandbox="bubblewrap", network=network, root="host tools")
 
     def keep(self, files: Iterable[LocalFile]) -> None:
         """Files of the action that has ended may go to the cache, if no action can alter them."""

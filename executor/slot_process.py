@@ -15,6 +15,7 @@ calls setsid; so `waitpid` that knows no child any more proves that nothing is l
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import select
@@ -27,8 +28,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+STATUS_FD = 3
+"""Where bubblewrap is to say how far it came (--json-status-fd)."""
+
+SECCOMP_FD = 4
+"""Where it finds the filter of system calls (--seccomp)."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
 
 _LONGEST_POLL_MS = 2**31 - 1
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -38,10 +47,13 @@ _REFUSALS = {
 }
 """Errors of starting a command that its author can mend; others are troubles of this machine."""
 
+_NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
+_NOT_EXECUTABLE = (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.EPERM)
+
 
 def set_subreaper() -> None:
     """Orphaned descendants of this process become its children from now on."""
-    _prctl(_PR_SET_CHILD_SUBREAPER)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -72,22 +84,39 @@ def frame(message: dict[str, Any]) -> bytes:
 class SlotProcess:
     """Runs the commands that come over `control`.
 
+    With `is_enclosed` they are command lines of bubblewrap, which are to end as what it runs does.
+
     With a `uid`, commands run under it, but this process keeps root as its real and saved uid: so
     no command can signal or trace it, while its effective uid can still signal the command. In the
     instant between the start of a command and the return of `posix_spawn` a signal is possible: who
     sends one ends itself, for the executor then kills what is left (runner.py).
     """
 
-    def __init__(self, control: socket.socket, stdout: int, stderr: int, uid: int | None) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        logs: tuple[int, int],
+        seccomp: int,
+        uid: int | None,
+        *,
+        is_enclosed: bool,
+    ) -> None:
         self._control = control
-        self._stdout = stdout
-        self._stderr = stderr
+        stdout, self._stderr = logs
+        self._seccomp = _out_of_the_way(seccomp)
         self._uid = uid
+        self._is_enclosed = is_enclosed
+        self._status, status = map(_out_of_the_way, os.pipe2(os.O_NONBLOCK))
         self._file_actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
-            (os.POSIX_SPAWN_DUP2, stderr, 2),
+            (os.POSIX_SPAWN_DUP2, self._stderr, 2),
         ]
+        if is_enclosed:
+            self._file_actions += [
+                (os.POSIX_SPAWN_DUP2, status, STATUS_FD),
+                (os.POSIX_SPAWN_DUP2, self._seccomp, SECCOMP_FD),
+            ]
         self._child_changed, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -112,7 +141,9 @@ class SlotProcess:
         try:
             self._spawn(command)
         except OSError as error:
-            return self._not_started(command["arguments"][0], error, started_ns)
+            if self._is_enclosed and error.errno not in _REFUSALS:
+                return {"failed": str(error)}  # it is bubblewrap that cannot be started
+            return self._not_started(command["name"], error, started_ns)
         ended_by = self._wait(started + command["timeout_seconds"])
         ended_ns, seconds = time.time_ns(), time.monotonic() - started
         if not self._reap():
@@ -121,6 +152,8 @@ class SlotProcess:
             return None
         assert self._child_status is not None
         code = os.waitstatus_to_exitcode(self._child_status)
+        if self._is_enclosed and not self._has_run() and ended_by == "exit" and code >= 0:
+            return self._not_started(command["name"], self._refusal(), started_ns)
         return {
             "ended_by": ended_by,
             "exit_code": code if code >= 0 else 128 - code,
@@ -134,6 +167,7 @@ class SlotProcess:
         arguments = [argument.encode() for argument in command["arguments"]]
         environment = {k.encode(): v.encode() for k, v in command["environment"].items()}
         path = _find(arguments[0], environment.get(b"PATH", b""))
+        os.lseek(self._seccomp, 0, os.SEEK_SET)
         self._child_status = None
         with self._as_action():
             self._child_pid = os.posix_spawn(
@@ -199,13 +233,35 @@ class SlotProcess:
             if self._reap():
                 return
 
+    def _has_run(self) -> bool:
+        """Whether bubblewrap came as far as to execute the command, which has ended since.
+
+        It tells by an exit code on its status descriptor, which no command has. (One that a signal
+        killed tells nothing; what it says on stderr is then the command's.)
+        """
+        status = b""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._status, 1 << 12):
+                status += chunk
+        return b'"exit-code"' in status
+
+    def _refusal(self) -> OSError:
+        """Why bubblewrap ran nothing, as it says on stderr, where so far nobody else can write."""
+        text = os.pread(self._stderr, 1 << 12, 0).decode(errors="replace").strip()
+        os.ftruncate(self._stderr, 0)
+        if text.startswith("bwrap: execvp "):
+            for number in (*_NOT_FOUND, *_NOT_EXECUTABLE, *_REFUSALS):
+                if text.endswith(f": {os.strerror(number)}"):
+                    return OSError(number, os.strerror(number))
+        return OSError(text or "bubblewrap ended without a word")
+
     def _not_started(self, name: str, error: OSError, started_ns: int) -> dict[str, Any]:
         """As a shell does: 127 for what is not there, 126 for what cannot be run."""
         if error.errno in _REFUSALS:
             return {"refused": _REFUSALS[error.errno]}
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in _NOT_FOUND:
             exit_code, reason = 127, "command or its interpreter not found"
-        elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.EPERM):
+        elif error.errno in _NOT_EXECUTABLE:
             exit_code, reason = 126, f"cannot be executed: {os.strerror(error.errno)}"
         else:
             return {"failed": str(error)}
@@ -247,26 +303,54 @@ def _read_exactly(control: socket.socket, size: int) -> bytes | None:
     return bytes(data)
 
 
-def _prctl(option: int) -> None:
+class _Program(ctypes.Structure):
+    """struct sock_fprog"""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _install_filter(fd: int) -> None:
+    """This process, and all it starts, are under the seccomp filter in `fd` from now on."""
+    instructions = os.pread(fd, 1 << 16, 0)
+    program = _Program(len(instructions) // 8, instructions)
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program))
+
+
+def _prctl(option: int, *arguments: Any) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, 1, 0, 0, 0) != 0:
+    if libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
+def _out_of_the_way(fd: int) -> int:
+    """The same file above the numbers that a command line refers to, and for this process only."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SECCOMP_FD + 1)
+    os.close(fd)
+    return moved
+
+
 def main() -> None:
-    """Arguments: the descriptors of control, stdout and stderr, and a uid or nothing."""
-    control, stdout, stderr = (int(argument) for argument in sys.argv[1:4])
-    uid = int(sys.argv[4]) if len(sys.argv) > 4 else None
-    for fd in (control, stdout, stderr):
-        os.set_inheritable(fd, False)
+    """Arguments: the descriptors of control, stdout, stderr and the filter, the sandbox, a uid.
+
+    The sandbox is "bubblewrap", "filter" for the filter alone, or "none"; the uid a number or "-".
+    """
+    control, *logs, seccomp = map(_out_of_the_way, map(int, sys.argv[1:5]))
+    stdout, stderr = logs
+    is_enclosed = sys.argv[5] == "bubblewrap"
+    uid = None if sys.argv[6] == "-" else int(sys.argv[6])
     set_subreaper()
-    _prctl(_PR_SET_NO_NEW_PRIVS)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(0o022)
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(0, uid, 0)
-    SlotProcess(socket.socket(fileno=control), stdout, stderr, uid).serve()
+    if sys.argv[5] == "filter":
+        _install_filter(seccomp)
+    process = SlotProcess(
+        socket.socket(fileno=control), (stdout, stderr), seccomp, uid, is_enclosed=is_enclosed
+    )
+    process.serve()
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ from .trash import Trash
 class WorkArea:
     """Holds `directory` for this process alone until `close`, or the process, ends.
 
-    Opening removes `files` and `slots` in it, and nothing else, which blocks for as long as that
-    takes. Raises FailedPrecondition when another executor uses the directory.
+    Opening removes `files`, `slots` and `sandbox` in it, and nothing else, which blocks for as
+    long as that takes. Raises FailedPrecondition when another executor uses the directory.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.files = directory / "files"
         self.slots = directory / "slots"
+        self.sandbox = directory / "sandbox"
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,13 +37,14 @@ class WorkArea:
     def _clear(self, trash_directory: Path) -> None:
         trash_directory.mkdir(mode=0o700, exist_ok=True)
         trash = Trash(trash_directory)
-        leftovers = [*trash_directory.iterdir(), self.files, self.slots]
+        leftovers = [*trash_directory.iterdir(), self.files, self.slots, self.sandbox]
         for leftover in leftovers:
             trash.take(str(leftover))
         trash.empty()
         self.files.mkdir(mode=0o700)
-        self.slots.mkdir()
-        self.slots.chmod(0o711)
+        for directory in (self.slots, self.sandbox):
+            directory.mkdir()
+            directory.chmod(0o711)
 
     def close(self) -> None:
         os.close(self._lock)

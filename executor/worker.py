@@ -36,6 +36,7 @@ from .action_uid import can_separate_uids
 from .config import ExecutorConfig
 from .input_tree import InputTrees
 from .local_cache import LocalCache
+from .sandbox_choice import SandboxChoice, choose_sandbox
 from .scheduler_link import SchedulerLink
 from .slot import Slot
 from .work_area import WorkArea
@@ -93,6 +94,8 @@ class Worker:
         self._is_draining = False
         self._tasks: asyncio.TaskGroup | None = None
         self._cache: LocalCache
+        self.sandbox: SandboxChoice
+        """Set as soon as the worker is entered."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -107,10 +110,18 @@ class Worker:
         area = await uninterrupted(asyncio.to_thread(WorkArea, config.cache_dir))
         self._stack.callback(area.close)
         separate_uid = can_separate_uids(area.slots)
+        self.sandbox = await choose_sandbox(
+            config.sandbox, area.sandbox, config.sandbox_paths, separate_uid=separate_uid
+        )
         cache = LocalCache(area.files, config.cache_max_size_bytes)
         self._cache = await self._stack.enter_async_context(cache)
         for number in range(config.slots):
-            slot = Slot(area.slots / str(number), cache, separate_uid=separate_uid)
+            slot = Slot(
+                area.slots / str(number),
+                cache,
+                separate_uid=separate_uid,
+                bubblewrap=self.sandbox.bubblewrap,
+            )
             self._give_back(await self._stack.enter_async_context(slot))
 
     async def __aexit__(self, *_: object) -> None:

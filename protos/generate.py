@@ -19,11 +19,13 @@ SOURCES = (
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "google/bytestream/bytestream.proto",
     "reapi/admin/v1/admin.proto",
+    "reapi/executor/v1/isolation.proto",
     "reapi/scheduler/v1/scheduler.proto",
     "reapi/worker/v1/worker.proto",
 )
 MOVED_IMPORT = re.compile(
-    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|scheduler|worker))", re.MULTILINE
+    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|executor|scheduler|worker))",
+    re.MULTILINE,
 )
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from reapi.core.cache_state import CacheFinding, CacheState, ResultAbsent
 from reapi.core.digest import Digest, parse_digest
 from reapi.core.errors import BlobsMissing, NotFound, status_of
+from reapi.core.execution_properties import matched_properties
 from reapi.core.inlining import with_inlined_outputs
 from reapi.core.instances import Instances
 from reapi.core.interfaces import ActionCache, BlobStore, Call
@@ -16,7 +17,6 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     DESCRIPTOR,
     Action,
     ActionResult,
-    Command,
     ExecuteRequest,
     ExecuteResponse,
     RequestMetadata,
@@ -31,9 +31,9 @@ from .dispatcher import Dispatcher
 from .events import Enqueue
 from .live_operation import LiveOperation
 from .missing_inputs import missing_inputs
-from .model import Properties, Resources
+from .model import Properties
 from .operation_name import new_name
-from .platform_rewriting import UNCHANGED
+from .platform_rewriting import UNCHANGED, PlatformRewriting
 from .resource_properties import split_resources
 from .validation import (
     check_size,
@@ -102,8 +102,9 @@ class ExecutionService:
             return
         command = parse_command(blobs[command_digest], command_digest)
         traits = traits_of(request.instance_name, action_digest, metadata, command)
-        template = self._lease_template(request, metadata, action, action_digest)
-        properties, resources = self._requirement(request.instance_name, action, command)
+        asked = self._rewriting(request.instance_name).apply(required_properties(action, command))
+        properties, resources = split_resources(matched_properties(asked, function))
+        template = self._lease_template(request, metadata, action, action_digest, asked)
         event = Enqueue(
             operation_name=name,
             instance_name=request.instance_name,
@@ -209,12 +210,8 @@ class ExecutionService:
             raise BlobsMissing([digest.subject for digest in dict.fromkeys(absent)])
         return blobs
 
-    def _requirement(
-        self, instance_name: str, action: Action, command: Command
-    ) -> tuple[Properties, Resources]:
-        """What a worker must offer, and what is booked on it; as rewritten for the instance."""
-        rewriting = self._config.platform_rewritings.get(instance_name, UNCHANGED)
-        return split_resources(rewriting.apply(required_properties(action, command)))
+    def _rewriting(self, instance_name: str) -> PlatformRewriting:
+        return self._config.platform_rewritings.get(instance_name, UNCHANGED)
 
     def _lease_template(
         self,
@@ -222,6 +219,7 @@ class ExecutionService:
         metadata: RequestMetadata,
         action: Action,
         action_digest: Digest,
+        properties: Properties,
     ) -> Lease:
         """All of the lease that does not depend on who runs it when."""
         config = self._config
@@ -238,6 +236,8 @@ class ExecutionService:
         )
         template.timeout.FromNanoseconds(round(timeout * 1_000_000_000))
         template.queued_timestamp.FromNanoseconds(time.time_ns())
+        for property_name, value in properties:
+            template.platform.properties.add(name=property_name, value=value)
         # Inlining is a hint (AC4): too much of it is not kept.
         if len(request.inline_output_files) <= _MOST_INLINE_FILES:
             template.inline_output_files.extend(request.inline_output_files)

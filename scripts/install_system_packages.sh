@@ -6,6 +6,7 @@ set -euo pipefail
 
 declare -A package_of=(
   [bazel]=bazel-bootstrap
+  [bwrap]=bubblewrap
   [g++]=g++
   [git]=git
   [npm]=npm

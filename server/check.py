@@ -14,6 +14,7 @@ from pathlib import Path
 from reapi.core.errors import ReapiError
 from reapi.core.finding import Finding
 
+from .check_sandbox import check_sandbox
 from .check_upstream import check_upstream
 from .config import ServerConfig
 
@@ -157,4 +158,5 @@ _CHECKS: tuple[Callable[[ServerConfig], Iterator[Finding]], ...] = (
     _check_state,
     _check_blobs,
     check_upstream,
+    check_sandbox,
 )

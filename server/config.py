@@ -195,6 +195,11 @@ class ServerConfig(Section):
         """Where the storage lies; that of an edge frontend is a cache."""
         return self.data_dir if self.upstream is None else self.data_dir / "cache"
 
+    @property
+    def executor_dir(self) -> Path:
+        """Where inputs are cached and actions run."""
+        return self.executor.cache_dir or self.data_dir / "executor"
+
     @field_validator("instances")
     @classmethod
     def _check_instances(

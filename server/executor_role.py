@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from reapi.cas.factory import open_storage
 from reapi.clients.blobs import RemoteBlobStore
@@ -43,6 +43,12 @@ async def run_executor(
         worker = await stack.enter_async_context(
             Worker(_executor_config(config), schedulers, blob_store)
         )
+        Gauge(
+            "reapi_executor_sandbox",
+            "1 for the sandbox that actions run in",
+            ["kind"],
+            registry=registry,
+        ).labels(worker.sandbox.kind).set(1)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
             stopping = group.create_task(stop.wait())
@@ -80,10 +86,12 @@ async def _when_joined(worker: Worker, on_joined: Callable[[], None]) -> None:
 def _executor_config(config: ServerConfig) -> ExecutorConfig:
     return ExecutorConfig(
         worker_id=config.executor.worker_id,
-        cache_dir=config.executor.cache_dir or config.data_dir / "executor",
+        cache_dir=config.executor_dir,
         slots=config.executor.slots,
         platform=config.executor.platform,
         resources=dict(config.executor.offered()),
+        sandbox=config.executor.sandbox,
+        sandbox_paths=config.executor.sandbox_paths,
         ordinal=config.executor.number(),
         cache_max_size_bytes=config.executor.cache_max_size_bytes,
     )

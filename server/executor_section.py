@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from reapi.executor.machine import cpu_milli, memory_bytes
+from reapi.executor.sandbox_choice import SandboxSetting
 from reapi.scheduler.model import Resources
 from reapi.scheduler.policy import MODULO
 
@@ -40,6 +41,11 @@ class ExecutorSection(Section):
     frontend_endpoint: str | None = None
     # Where inputs are cached and actions run; DATA_DIR/executor by default.
     cache_dir: Path | None = None
+    # What isolates actions: "auto" takes bubblewrap if it works here, else "none"; "bubblewrap", or
+    # "required", refuses to start without it.
+    sandbox: SandboxSetting = "auto"
+    # Paths of this machine that actions see in the sandbox, read-only, beside /usr and the like.
+    sandbox_paths: list[str] = Field(default_factory=list)
     # Cached inputs beyond this are removed, oldest use first.
     cache_max_size_bytes: Positive = 20 << 30
 
@@ -48,6 +54,14 @@ class ExecutorSection(Section):
     def _check_resources(cls, resources: dict[str, str]) -> dict[str, str]:
         amounts_of(resources)
         return resources
+
+    @field_validator("sandbox_paths")
+    @classmethod
+    def _check_sandbox_paths(cls, paths: list[str]) -> list[str]:
+        for path in paths:
+            if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+                raise ValueError(f"{path!r} must be an absolute path below / without . and ..")
+        return paths
 
     def number(self) -> int | None:
         """The ordinal that is set, or that worker_id ends with."""

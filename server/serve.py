@@ -17,6 +17,7 @@ from .http import make_app, serve_http
 from .lifecycle import stop_signals
 from .metrics import ServerMetrics, make_registry
 from .roles import check_roles
+from .sandbox_probe import probe_sandbox
 
 _INTERNAL_LISTEN = "127.0.0.1:0"
 
@@ -45,6 +46,8 @@ async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
+    if "executor" in config.server.roles and config.executor.sandbox in ("bubblewrap", "required"):
+        await probe_sandbox(config)  # the executor itself could only end again and again
     registry = make_registry()
     async with AsyncExitStack() as stack:
         api = await compose(config, registry, stack)

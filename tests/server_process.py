@@ -1,5 +1,6 @@
 """Starts the real `reapi-server` as its user does, and ends it by its process id."""
 
+import json
 import os
 import selectors
 import signal
@@ -18,7 +19,8 @@ class ServerProcess:
     """`reapi-server serve` on free ports, with its state in `data_dir`, ready on entry.
 
     Leaving the context sends SIGTERM, unless `terminate` did, and expects exit code 0; a server
-    that was killed before is only waited for. `grpc` and `http` are HOST:PORT as the ready line
+    that was killed before is only waited for. Actions see the folder `gates` beside `data_dir`, if
+    there is one (integration/system.py). `grpc` and `http` are HOST:PORT as the ready line
     says them. The log is shown when the context is left by an exception.
     """
 
@@ -32,7 +34,11 @@ class ServerProcess:
             *arguments,
         ]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("REAPI_")}
-        self._environment = kept | (environment or {})
+        gates = data_dir.parent / "gates"
+        shown = (
+            {"REAPI_EXECUTOR__SANDBOX_PATHS": json.dumps([str(gates)])} if gates.exists() else {}
+        )
+        self._environment = kept | shown | (environment or {})
         self._log = data_dir.with_name(data_dir.name + ".log")
         self._was_killed = False
         self._was_terminated = False

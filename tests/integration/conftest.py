@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.system import Gate, System, open_system
+from tests.integration.system import Gate, Notes, System, open_system
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +28,13 @@ async def system(idle_system: System) -> AsyncIterator[System]:
     async with idle_system.worker():
         yield idle_system
         await idle_system.check_alive()
+
+
+@pytest.fixture
+def notes(open_path: Path) -> Iterator[Notes]:
+    made = Notes(open_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture

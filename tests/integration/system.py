@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from reapi.clients.methods import EXECUTE, GET_ACTION_RESULT, WAIT_EXECUTION
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.middleware import RpcMetrics, wrap
 from reapi.core.rpc import RpcServer
+from reapi.executor.sandbox_choice import SandboxSetting
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.server.compose import compose
 from reapi.server.config import ServerConfig
@@ -129,9 +130,13 @@ class System:
         slots: int = 2,
         platform: Mapping[str, str] = PLATFORM,
         scheduler_address: str | None = None,
+        sandbox: SandboxSetting = "auto",
+        sandbox_paths: list[str] | None = None,
+        registry: CollectorRegistry | None = None,
     ) -> AsyncIterator[asyncio.Task[None]]:
         """A worker that has joined. Leaving the context drains it; cancel the task to kill it.
 
+        Actions see gates and notes, unless `sandbox_paths` are given.
         Its blobs go through this server, also if its scheduler is at another address.
         """
         executor = ExecutorSection(
@@ -141,12 +146,15 @@ class System:
             cache_dir=self.folder / worker_id,
             cache_max_size_bytes=1 << 30,
             frontend_endpoint=self.address,
+            sandbox=sandbox,
+            sandbox_paths=[str(gates_of(self.folder))] if sandbox_paths is None else sandbox_paths,
         )
         endpoint = scheduler_address or self.address
         scheduler = self.config.scheduler.model_copy(update={"endpoint": endpoint})
         config = self.config.model_copy(update={"executor": executor, "scheduler": scheduler})
         stop, joined = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(run_executor(config, stop, joined.set, CollectorRegistry()))
+        registry = registry or CollectorRegistry()
+        running = asyncio.create_task(run_executor(config, stop, joined.set, registry))
         joining = asyncio.create_task(joined.wait())
         try:
             await asyncio.wait((running, joining), return_when=asyncio.FIRST_COMPLETED)
@@ -226,12 +234,41 @@ def violations(status: Status) -> list[error_details_pb2.PreconditionFailure.Vio
     return list(failure.violations)
 
 
+def gates_of(folder: Path) -> Path:
+    """Where gates are, which actions see."""
+    gates = folder / "gates"
+    gates.mkdir(exist_ok=True)
+    gates.chmod(0o711)
+    return gates
+
+
+class Notes:
+    """Lines that actions leave for the test, out of whatever sandbox they run in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = gates_of(folder) / "notes"
+        os.mkfifo(self.path)
+        self.path.chmod(0o666)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        self._text = ""
+
+    def lines(self) -> list[str]:
+        """All so far, in their order."""
+        with suppress(BlockingIOError):
+            while chunk := os.read(self._fd, 1 << 16):
+                self._text += chunk.decode()
+        return self._text.splitlines()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 class Gate:
     """Lets a test hold actions: each says that it has begun, and ends no sooner than `open`."""
 
     def __init__(self, folder: Path) -> None:
-        self._begun = folder / "begun"
-        self._gate = folder / "gate"
+        self._begun = gates_of(folder) / "begun"
+        self._gate = gates_of(folder) / "gate"
         for path in (self._begun, self._gate):
             os.mkfifo(path)
             path.chmod(0o666)

@@ -82,6 +82,39 @@ def test_a_good_bucket_passes_every_check(settings: Settings) -> None:
         assert ["s3", name, "ok"] in lines
 
 
+def test_the_sandbox_of_actions_is_said_and_why(disk: Settings) -> None:
+    result = disk.run("check", "--json")
+    (sandbox,) = (one for one in json.loads(result.output) if one["name"] == "sandbox")
+    assert sandbox["text"].startswith(("bubblewrap: ", "none: "))
+    assert not [path for path in disk.folder.iterdir() if "sandbox" in path.name]
+
+
+def test_a_sandbox_that_is_required_and_does_not_work_fails_the_check(
+    disk: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/absent")
+    monkeypatch.setenv("REAPI_EXECUTOR__SANDBOX", "required")
+    (failure,) = _failures(disk.run("check"))
+    assert "bwrap is not on the PATH" in failure
+    monkeypatch.setenv("REAPI_EXECUTOR__SANDBOX", "auto")
+    result = disk.run("check")
+    assert result.exit_code == 0
+    assert "none: bwrap is not on the PATH" in result.output
+
+
+@pytest.mark.parametrize("roles", [[], ["--role", "executor"]])
+def test_a_server_whose_sandbox_is_required_and_does_not_work_refuses_to_start(
+    disk: Settings, monkeypatch: pytest.MonkeyPatch, roles: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/absent")
+    monkeypatch.setenv("REAPI_EXECUTOR__SANDBOX", "required")
+    monkeypatch.setenv("REAPI_SERVER__HTTP_LISTEN", "127.0.0.1:0")
+    result = disk.run("serve", "--listen", "127.0.0.1:0", *roles)
+    assert result.exit_code == 1
+    assert "ready" not in result.output
+    assert 'executor.sandbox = "required", but bubblewrap does not work here' in result.output
+
+
 def test_a_check_in_json_is_an_array_with_names(settings: Settings) -> None:
     settings.blobs["bucket"] = "absent"
     result = settings.run("check", "--json")

@@ -14,7 +14,7 @@ from reapi.core.digest import digest_of
 from reapi.core.errors import NotFound
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.raw_client import RawService
-from tests.integration.system import Gate, System, checked, sh
+from tests.integration.system import Gate, Notes, System, checked, sh
 from tests.unit.scheduler.harness import metadata_of, response_of
 
 EXECUTING = re_pb2.ExecutionStage.EXECUTING
@@ -22,22 +22,20 @@ QUEUED = re_pb2.ExecutionStage.QUEUED
 
 
 class Runs:
-    """A file to which each run of a command adds a line, so that runs can be counted."""
+    """Each run of a command leaves a line, so that runs can be counted."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "runs"
-        self._path.touch()
-        self._path.chmod(0o666)
-        self.script = f"echo run >>'{self._path}'"
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self.script = f"echo run >'{notes.path}'"
 
     @property
     def count(self) -> int:
-        return len(self._path.read_text().splitlines())
+        return len(self._notes.lines())
 
 
 @pytest.fixture
-def runs(open_path: Path) -> Runs:
-    return Runs(open_path)
+def runs(notes: Notes) -> Runs:
+    return Runs(notes)
 
 
 class TestStream:
@@ -133,9 +131,9 @@ class TestCache:
         assert await system.read(response.result.output_files[0].digest) == bytes(100_000)
 
     async def test_EX10_skip_cache_lookup_runs_again_and_overwrites(
-        self, system: System, runs: Runs, open_path: Path
+        self, system: System, runs: Runs
     ) -> None:
-        script = f"{runs.script}; wc -l <'{open_path}/runs' >out"
+        script = f"{runs.script}; cat /proc/sys/kernel/random/uuid >out"
         action = await system.add(sh(script, output_paths=["out"]))
         first = await system.run_action(action)
         second = await system.run_action(action, skip_cache_lookup=True)

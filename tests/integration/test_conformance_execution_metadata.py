@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from google.longrunning.operations_pb2 import Operation
+from prometheus_client import CollectorRegistry
 
 from reapi.core.digest import SHA256
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.executor.v1.isolation_pb2 import Isolation
 from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import ExecutionState
 from reapi.scheduler.config import SchedulerConfig
 from reapi.server import scheduler_config
-from tests.integration.system import Gate, System, open_system, sh
+from tests.integration.system import Gate, Notes, System, open_system, sh
+from tests.unit.executor.harness import needs_bubblewrap
 from tests.unit.scheduler.harness import metadata_of, response_of
 
 QUEUED = re_pb2.ExecutionStage.QUEUED
@@ -83,14 +86,11 @@ async def test_EX24_all_timestamps_are_set_and_in_order(system: System) -> None:
     assert metadata.virtual_execution_duration.ToMilliseconds() >= 20
 
 
-async def test_EX22_more_urgent_actions_run_first(idle_system: System, open_path: Path) -> None:
+async def test_EX22_more_urgent_actions_run_first(idle_system: System, notes: Notes) -> None:
     """Priorities of any size are taken, and results_cache_policy as well."""
-    order = open_path / "order"
-    order.touch()
-    order.chmod(0o666)
     calls = []
     for priority in (7, 0, -(2**31), 2**31 - 1):
-        action = await idle_system.add(sh(f"echo {priority} >>'{order}'"))
+        action = await idle_system.add(sh(f"echo {priority} >'{notes.path}'"))
         stream = idle_system.stream(
             action,
             execution_policy={"priority": priority},
@@ -100,7 +100,21 @@ async def test_EX22_more_urgent_actions_run_first(idle_system: System, open_path
         calls.append(asyncio.create_task(_last(stream)))
     async with idle_system.worker(slots=1):
         await asyncio.gather(*calls)
-    assert order.read_text().split() == [str(-(2**31)), "0", "7", str(2**31 - 1)]
+    assert notes.lines() == [str(-(2**31)), "0", "7", str(2**31 - 1)]
+
+
+@pytest.mark.parametrize("sandbox", [pytest.param("bubblewrap", marks=needs_bubblewrap), "none"])
+async def test_the_sandbox_of_a_worker_is_in_its_metrics_and_results(
+    idle_system: System, sandbox: Any
+) -> None:
+    registry = CollectorRegistry()
+    async with idle_system.worker(sandbox=sandbox, registry=registry):
+        response = await idle_system.sh("true")
+    assert registry.get_sample_value("reapi_executor_sandbox", {"kind": sandbox}) == 1
+    isolation = Isolation()
+    (told,) = response.result.execution_metadata.auxiliary_metadata
+    assert told.Unpack(isolation)
+    assert isolation.sandbox == sandbox
 
 
 async def test_EX25_a_response_names_no_log_that_cannot_be_read(system: System) -> None:

@@ -1,26 +1,25 @@
 """Conformance of how actions end that cannot, or not soon, be run: platforms, time, losses."""
 
-import os
+import uuid
 from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
 
 from reapi.core.errors import InvalidArgument, NotFound, ResourceExhausted
-from tests.integration.system import Gate, System, open_system, sh, violations
+from tests.integration.system import Gate, Notes, System, open_system, sh, violations
+from tests.unit.executor.harness import processes_of
 from tests.unit.scheduler.harness import response_of
 
 
 async def test_EX18_Q_SISO1_a_timeout_ends_the_whole_process_tree(
-    system: System, open_path: Path
+    system: System, notes: Notes
 ) -> None:
     """A child in a session of its own that ignores signals and holds stdout ends as well."""
-    child = open_path / "child"
-    child.touch()
-    child.chmod(0o666)
+    name = f"child-{uuid.uuid4()}"
     script = (
         "echo partial; echo err >&2; "
-        f"setsid sh -c 'trap \"\" TERM INT; echo $$ >{child}; sleep 600' & wait"
+        f"setsid sh -c 'trap \"\" TERM INT; echo begun >{notes.path}; sleep 600; :' {name} & wait"
     )
     action = await system.add(sh(script), action={"timeout": {"seconds": 1}})
     response = await system.run_action(action)
@@ -32,8 +31,8 @@ async def test_EX18_Q_SISO1_a_timeout_ends_the_whole_process_tree(
     metadata = response.result.execution_metadata
     assert metadata.virtual_execution_duration.ToMilliseconds() >= 1000
     assert metadata.HasField("worker_completed_timestamp")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(child.read_text()), 0)
+    assert notes.lines() == ["begun"]
+    assert not processes_of(name)
     with pytest.raises(NotFound):
         await system.cached(action)
 

@@ -23,7 +23,7 @@ from reapi.core.errors import InvalidArgument, NotFound, Unimplemented
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.scheduler.config import SchedulerConfig
 from reapi.server import scheduler_config
-from tests.integration.system import Gate, System, codes, open_system, sh
+from tests.integration.system import Gate, Notes, System, codes, open_system, sh
 from tests.unit.scheduler.harness import metadata_of, response_of
 
 UNKNOWN = "operations/00000000-0000-4000-8000-000000000000"
@@ -191,10 +191,10 @@ class TestOperations:
             await list_page(system, page_size=-1)
 
     async def test_OP2_cancel_ends_a_running_operation_and_its_processes(
-        self, system: System, gate: Gate, open_path: Path
+        self, system: System, gate: Gate, notes: Notes
     ) -> None:
         """All waiters hear CANCELLED in a done Operation; cancelling again changes nothing."""
-        script = gate.script(f"echo late >'{open_path}/late'")
+        script = gate.script(f"echo late >'{notes.path}'")
         stream = system.stream(await system.add(sh(script)))
         name = (await anext(stream)).name
         await gate.begun()
@@ -208,19 +208,19 @@ class TestOperations:
         assert await get(system, name) == last
         await system.check_alive()
         gate.open()
-        assert not (open_path / "late").exists()
+        assert not notes.lines()
 
     async def test_OP2_cancel_ends_a_queued_operation_that_then_never_runs(
-        self, idle_system: System, open_path: Path
+        self, idle_system: System, notes: Notes
     ) -> None:
-        stream = idle_system.stream(await idle_system.add(sh(f"echo >'{open_path}/ran'")))
+        stream = idle_system.stream(await idle_system.add(sh(f"echo >'{notes.path}'")))
         name = (await anext(stream)).name
         await cancel(idle_system, name)
         last = [operation async for operation in stream][-1]
         assert codes([response_of(last)]) == {code_pb2.CANCELLED}
         async with idle_system.worker():
             await idle_system.check_alive()
-        assert not (open_path / "ran").exists()
+        assert not notes.lines()
 
     async def test_OP2_cancel_of_one_merged_caller_leaves_the_other(
         self, system: System, gate: Gate

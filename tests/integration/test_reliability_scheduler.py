@@ -11,7 +11,7 @@ from reapi.clients.methods import EXECUTE
 from reapi.clients.workers import list_workers
 from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteRequest
-from tests.integration.system import Gate, System, checked, sh
+from tests.integration.system import Gate, Notes, System, checked, sh
 from tests.unit.scheduler.harness import FakeWorker, Scheduler, metadata_of, response_of
 
 _CALLERS = 500
@@ -20,12 +20,9 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 async def test_reliability_L7_a_herd_that_wants_one_action_runs_it_once(
-    idle_system: System, gate: Gate
+    idle_system: System, gate: Gate, notes: Notes
 ) -> None:
-    runs = idle_system.folder / "runs"
-    runs.touch()
-    runs.chmod(0o666)
-    script = gate.script(f"echo run >>'{runs}'; echo result")
+    script = gate.script(f"echo run >'{notes.path}'; echo result")
     async with idle_system.worker():
         action = await idle_system.add(sh(script))
         arrived = 0
@@ -52,7 +49,7 @@ async def test_reliability_L7_a_herd_that_wants_one_action_runs_it_once(
     names, responses = zip(*(each.split(b"\0", 1) for each in ended), strict=True)
     assert len(set(names)) == _CALLERS
     assert len(set(responses)) == 1
-    assert runs.read_text() == "run\n"
+    assert notes.lines() == ["run"]
 
 
 async def _work(worker: FakeWorker) -> None:
@@ -113,20 +110,17 @@ async def test_reliability_L6_callers_who_leave_leave_no_orphans(tmp_path: Path)
 
 
 async def test_scale_in_under_load_loses_nothing_and_runs_nothing_twice(
-    idle_system: System, gate: Gate
+    idle_system: System, gate: Gate, notes: Notes
 ) -> None:
     """A pod that is told to go finishes what it runs; all else goes to those that stay."""
-    runs = idle_system.folder / "runs"
-    runs.touch()
-    runs.chmod(0o666)
-    scripts = [gate.script(f"echo held-{number} >>'{runs}'") for number in range(4)]
+    scripts = [gate.script(f"echo held-{number} >'{notes.path}'") for number in range(4)]
     async with idle_system.worker("stays"), AsyncExitStack() as stack:
         await stack.enter_async_context(idle_system.worker("goes"))
         held = [asyncio.create_task(idle_system.sh(script)) for script in scripts]
         for _ in held:
             await gate.begun()
         queued = [
-            asyncio.create_task(idle_system.sh(f"echo queued-{number} >>'{runs}'"))
+            asyncio.create_task(idle_system.sh(f"echo queued-{number} >'{notes.path}'"))
             for number in range(20)
         ]
         fleet = Fleet(idle_system.channel)
@@ -144,4 +138,4 @@ async def test_scale_in_under_load_loses_nothing_and_runs_nothing_twice(
     assert done_by.count("goes") == 2
     expected = [f"held-{number}" for number in range(4)]
     expected += [f"queued-{number}" for number in range(20)]
-    assert sorted(runs.read_text().split()) == sorted(expected)
+    assert sorted(notes.lines()) == sorted(expected)

@@ -47,7 +47,8 @@ MOST_CONNECTIONS = 200
 
 
 @pytest.fixture
-def server(open_path: Path) -> Iterator[ServerProcess]:
+def server(open_path: Path, gate: Gate) -> Iterator[ServerProcess]:
+    """The gate is there before, as actions see it only then."""
     with ServerProcess(open_path / "server", environment=TWO) as process:
         yield process
 

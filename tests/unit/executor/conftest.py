@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.executor.harness import Harness, needs_root, open_harness
+from tests.unit.executor.harness import Harness, needs_bubblewrap, needs_root, open_harness
 
 
 @pytest.fixture
@@ -18,10 +18,19 @@ def reachable_path() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(params=[pytest.param("separate-uid", marks=needs_root), "same-uid"])
+@pytest.fixture(
+    params=[
+        pytest.param(
+            (True, "bubblewrap"), marks=[needs_root, needs_bubblewrap], id="separate-uid-bubblewrap"
+        ),
+        pytest.param((True, "none"), marks=needs_root, id="separate-uid"),
+        pytest.param((False, "none"), id="same-uid"),
+    ]
+)
 async def harness(request: pytest.FixtureRequest, reachable_path: Path) -> AsyncIterator[Harness]:
-    """A slot in each of the two ways to protect input files."""
-    async with open_harness(reachable_path, separate_uid=request.param == "separate-uid") as opened:
+    """A slot in each of the ways to protect input files, and in a sandbox."""
+    separate_uid, sandbox = request.param
+    async with open_harness(reachable_path, separate_uid=separate_uid, sandbox=sandbox) as opened:
         yield opened
 
 

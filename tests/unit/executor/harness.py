@@ -1,8 +1,9 @@
 """Stages and runs actions in a real slot, with a store in memory."""
 
 import os
+import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,12 +14,26 @@ from reapi.core.digest import Digest
 from reapi.executor.action import Action
 from reapi.executor.input_tree import InputTrees
 from reapi.executor.local_cache import LocalCache
+from reapi.executor.sandbox_choice import SandboxSetting, choose_sandbox
 from reapi.executor.slot import Slot
 from reapi.executor.work_area import WorkArea
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
 from tests.fakes.memory_store import MemoryBlobStore
 
+
+def _why_no_bubblewrap() -> str:
+    """What this machine lacks, as far as bubblewrap itself says; empty when it lacks nothing."""
+    command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "bubblewrap is not installed"
+    return done.stderr.strip() if done.returncode else ""
+
+
+_LACK = _why_no_bubblewrap()
+needs_bubblewrap = pytest.mark.skipif(bool(_LACK), reason=f"no bubblewrap: {_LACK}")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change uids")
 
 
@@ -74,6 +89,7 @@ def add_lease(
     tree: Tree | Digest,
     *,
     timeout_seconds: float = 30,
+    platform: Mapping[str, str] | None = None,
 ) -> Lease:
     """A lease of an action that runs `command` in `tree`."""
     root = tree if isinstance(tree, Digest) else add_tree(store, tree)
@@ -86,7 +102,19 @@ def add_lease(
     lease.key.operation_name = f"operations/{digest.hash[:8]}"
     lease.key.epoch = 1
     lease.timeout.FromMilliseconds(round(timeout_seconds * 1000))
+    for name, value in (platform or {}).items():
+        lease.platform.properties.add(name=name, value=value)
     return lease
+
+
+def processes_of(argument: str) -> list[str]:
+    """Those of this machine that have it on their command line."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                found.append(pid)
+    return found
 
 
 class Harness:
@@ -119,10 +147,13 @@ class Harness:
         tree: Tree | Digest | None = None,
         *,
         timeout_seconds: float = 30,
+        platform: Mapping[str, str] | None = None,
         **command: Any,
     ) -> re_pb2.ExecuteResponse:
         message = re_pb2.Command(arguments=arguments, **command)
-        lease = add_lease(self.store, message, tree or {}, timeout_seconds=timeout_seconds)
+        lease = add_lease(
+            self.store, message, tree or {}, timeout_seconds=timeout_seconds, platform=platform
+        )
         return await self.run_lease(lease)
 
     async def sh(
@@ -147,13 +178,23 @@ class Harness:
 
 @asynccontextmanager
 async def open_harness(
-    directory: Path, *, separate_uid: bool, max_size_bytes: int = 1 << 30
+    directory: Path,
+    *,
+    separate_uid: bool,
+    max_size_bytes: int = 1 << 30,
+    sandbox: SandboxSetting = "none",
+    sandbox_paths: Sequence[str] = (),
 ) -> AsyncIterator[Harness]:
     area = WorkArea(directory / "cache")
     try:
+        choice = await choose_sandbox(
+            sandbox, area.sandbox, sandbox_paths, separate_uid=separate_uid
+        )
         async with (
             LocalCache(area.files, max_size_bytes) as cache,
-            Slot(area.slots / "0", cache, separate_uid=separate_uid) as slot,
+            Slot(
+                area.slots / "0", cache, separate_uid=separate_uid, bubblewrap=choice.bubblewrap
+            ) as slot,
         ):
             yield Harness(MemoryBlobStore(), cache, slot)
     finally:

@@ -58,6 +58,7 @@ async def bed(reachable_path: Path) -> AsyncIterator[Bed]:
         platform={"OSFamily": "linux", "ISA": "x86-64"},
         resources={"gpu": 1, "cpu": 2000},
         ordinal=1,
+        sandbox="none",  # pids and FIFOs are those of the host
     )
     async with (
         FakeScheduler() as scheduler,
