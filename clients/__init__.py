@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         Stage,
         StoredResult,
         Timings,
+        Transfer,
+        Usage,
         Worker,
     )
     from .sync_client import SyncClient
@@ -68,6 +70,8 @@ __all__ = [
     "StoredResult",
     "SyncClient",
     "Timings",
+    "Transfer",
+    "Usage",
     "Worker",
 ]
 

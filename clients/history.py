@@ -11,6 +11,7 @@ from reapi.protos.reapi.scheduler.v1 import scheduler_pb2
 from .channel import CALL_SECONDS, Channel
 from .methods import EXPLAIN, LIST_HISTORY
 from .model import Attempt, Difference, Explanation, HistoryEntry, HistoryQuery
+from .usage import to_usage
 
 
 async def explain(
@@ -90,6 +91,7 @@ def _entry(message: scheduler_pb2.HistoryEntry) -> HistoryEntry:
             )
             for one in message.attempts
         ],
+        usage=to_usage(message.usage) if message.HasField("usage") else None,
     )
 
 

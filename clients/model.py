@@ -110,6 +110,33 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """A number of blobs and their bytes."""
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a command used, as its worker tells: see ResourceUsage in usage.proto.
+
+    `peak_memory_bytes` is that of all its processes together where the worker can count it, else of
+    the largest. The transfers are None in history, which does not keep them.
+    """
+
+    user_seconds: float
+    system_seconds: float
+    peak_memory_bytes: int
+    read_bytes: int
+    written_bytes: int
+    inputs_fetched: Transfer | None = None
+    inputs_reused: Transfer | None = None
+    outputs_uploaded: Transfer | None = None
+    outputs_present: Transfer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSpec:
     """A command to run remotely.
 
@@ -147,6 +174,8 @@ class RunResult:
     timings: Timings
     outputs: Sequence[Entry]
     message: str = ""
+    usage: Usage | None = None
+    """None where the worker does not tell."""
 
 
 class CommandTimedOut(DeadlineExceeded):
@@ -229,6 +258,7 @@ class HistoryEntry:
     status_code: int
     message: str
     attempts: Sequence[Attempt]
+    usage: Usage | None = None
 
     @property
     def cached(self) -> bool:

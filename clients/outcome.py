@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from reapi.core.digest import Digest, DigestFunction, digest_of, parse_digest
 from reapi.core.errors import InvalidArgument
 from reapi.core.interfaces import BlobStore
+from reapi.core.resource_usage import usage_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ActionResult,
     ExecutedActionMetadata,
@@ -16,6 +17,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 
 from .model import Entry, EntryKind, RunResult, Timings
 from .remote_tree import Entries, read_directories, read_tree
+from .usage import to_usage
 
 
 async def read_result(
@@ -45,6 +47,7 @@ async def read_result(
         timings=_timings(result.execution_metadata),
         outputs=sorted(_outputs(result, working_directory, function), key=lambda entry: entry.path),
         message=message,
+        usage=to_usage(usage_of(result.execution_metadata)),
     )
 
 

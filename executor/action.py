@@ -23,20 +23,19 @@ from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as
 from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
 
 from .command import PreparedCommand, prepare_command
-from .input_tree import InputTrees
+from .input_tree import EMPTY_DIRECTORY, InputTrees
 from .local_cache import LocalCache, LocalFile
 from .output_blobs import OutputBlobs
 from .outputs import collect_outputs
-from .runner import LogFile, RunOutcome
+from .resource_usage import resource_usage
+from .run_outcome import RunOutcome
+from .runner import LogFile
 from .slot import Slot
 from .timestamps import Timestamps
 
 _LOG = logging.getLogger(__name__)
 TIMEOUT_MESSAGE = "execution timeout exceeded"
 """Clients compare it (Q-SISO1)."""
-
-LARGEST_LOG_BYTES = 64 << 20
-"""Of stdout and of stderr; an action that writes more fails."""
 
 _INLINE_LOG_BYTES = 128 << 10
 """What is sent inside the result when asked for; more is there by digest."""
@@ -57,6 +56,7 @@ class Action:
         )
         self._timestamps = Timestamps(self.metadata, lease.queued_timestamp)
         self._timestamps.mark("worker_start")
+        self._inputs = EMPTY_DIRECTORY
         self.started_ns = time.time_ns()
         """Nothing of the action ran before this time."""
 
@@ -76,6 +76,7 @@ class Action:
             )
             command = await self._stage(slot, function)
             outcome = await self._execute(slot, command, properties, on_start)
+            response.message = outcome.message
             await self._store_result(slot, command, outcome, OutputBlobs(function), response)
         except ReapiError as error:
             response.status.CopyFrom(status_of(error))
@@ -103,6 +104,7 @@ class Action:
         command = prepare_command(data, command_digest, slot.default_environment)
         directory = await self._trees.load(root, inline, self._store, self._cache)
         command.check_working_directory(directory)
+        self._inputs = directory
         await slot.tree.stage(directory, command.output_parents(directory), self._store)
         self._timestamps.mark("input_fetch_completed")
         return command
@@ -120,7 +122,10 @@ class Action:
         self.started_ns = time.time_ns()
         on_start()
         outcome = await slot.run(
-            command, self._lease.timeout.ToNanoseconds() / 1e9, network=properties.network
+            command,
+            self._lease.timeout.ToNanoseconds() / 1e9,
+            {one.name: one.amount for one in self._lease.resources},
+            network=properties.network,
         )
         self._timestamps.mark("execution_completed", outcome.ended_ns)
         self.metadata.virtual_execution_duration.FromNanoseconds(round(outcome.seconds * 1e9))
@@ -141,6 +146,8 @@ class Action:
         try:
             if outcome.ended_by == "timeout":
                 raise DeadlineExceeded(TIMEOUT_MESSAGE)
+            if outcome.ended_by == "limit":
+                raise ResourceExhausted(outcome.message)
             if command.outputs:
                 result, files = await uninterrupted(
                     asyncio.to_thread(
@@ -150,10 +157,9 @@ class Action:
                         command.output_directory_format,
                         self._lease.inline_output_files,
                         blobs,
+                        slot.limits.outputs_size_bytes,
                     )
                 )
-            _check_log("stdout", slot.runner.stdout)
-            _check_log("stderr", slot.runner.stderr)
         except ReapiError as failure:
             error = failure
         result.exit_code = outcome.exit_code
@@ -167,24 +173,19 @@ class Action:
                 result.stderr_raw = blobs.held(stderr) or b""
         await blobs.upload(self._store)
         self._timestamps.mark("output_upload_completed")
-        slot.keep(files)
+        usage = resource_usage(outcome.usage, self._inputs, slot.tree.fetched, blobs)
+        self.metadata.auxiliary_metadata.add().Pack(usage)
+        if outcome.exit_code == 0:  # what a failure leaves is nobody's input, and may fill the disk
+            slot.keep(files)
         response.result.CopyFrom(result)
         if error is not None:
             response.status.CopyFrom(status_of(error))
 
 
-def _check_log(name: str, log: LogFile) -> None:
-    if log.size_bytes > LARGEST_LOG_BYTES:
-        raise ResourceExhausted(
-            f"the command wrote {log.size_bytes} bytes to {name}; "
-            f"at most {LARGEST_LOG_BYTES} are kept"
-        )
-
-
 async def _add_log(log: LogFile, blobs: OutputBlobs) -> Digest | None:
-    """The digest of what was written, unless that is nothing (IN17) or too much."""
+    """The digest of what was written, unless that is nothing (IN17)."""
     size_bytes = log.size_bytes
-    if not 0 < size_bytes <= LARGEST_LOG_BYTES:
+    if not size_bytes:
         return None
     if size_bytes <= _INLINE_LOG_BYTES:
         return blobs.add(log.read(size_bytes))

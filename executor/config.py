@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .limits import Limits
 from .sandbox_choice import SandboxSetting
 
 
@@ -42,3 +43,6 @@ class ExecutorConfig:
     cache_max_size_bytes: int = 10 << 30
     """Of input files that no slot uses now; what slots use comes on top only as far as it must.
     An action whose input files are larger than this is refused."""
+
+    limits: Limits = field(default_factory=Limits)
+    """What one action may use."""

@@ -32,8 +32,8 @@ _REMEMBERED_NODES = 250_000
 class InputDirectory:
     """One Directory with all below it; never changed, and shared by all trees that hold it.
 
-    `nodes`, `depth`, `path_bytes` (the longest) and `file_bytes` are of the whole tree below, every
-    occurrence counted.
+    `nodes`, `depth`, `path_bytes` (the longest), `file_bytes` and `file_count` are of the whole
+    tree below, every occurrence counted.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class InputDirectory:
         "digest",
         "directories",
         "file_bytes",
+        "file_count",
         "files",
         "nodes",
         "path_bytes",
@@ -61,11 +62,13 @@ class InputDirectory:
         self.symlinks = symlinks
         self.nodes = len(files) + len(symlinks) + len(directories)
         self.file_bytes = sum(key.digest.size_bytes for key in files.values())
+        self.file_count = len(files)
         self.depth = 1
         self.path_bytes = max((len(name.encode()) for name in (*files, *symlinks)), default=0)
         for name, directory in directories.items():
             self.nodes += directory.nodes
             self.file_bytes += directory.file_bytes
+            self.file_count += directory.file_count
             self.depth = max(self.depth, directory.depth + 1)
             self.path_bytes = max(self.path_bytes, len(name.encode()) + 1 + directory.path_bytes)
 

@@ -25,6 +25,7 @@ from reapi.core.errors import BlobsMissing
 from reapi.core.interfaces import BlobStore
 
 from .fetch import FetchTarget, batches, fetch, make_input_file
+from .tally import Tally
 
 _LOG = logging.getLogger(__name__)
 _FETCHES_AT_ONCE = 8
@@ -128,9 +129,12 @@ class LocalCache:
         file = self._files.get(key)
         return file is not None and file.inode != 0
 
-    async def acquire(self, keys: Iterable[FileKey], store: BlobStore) -> list[CachedFile]:
+    async def acquire(
+        self, keys: Iterable[FileKey], store: BlobStore, fetched: Tally | None = None
+    ) -> list[CachedFile]:
         """The files in the order of `keys`, each with one more reference; fetches what is absent.
 
+        What it has to fetch is added to `fetched`.
         A file is fetched once however many wait for it, and goes on being fetched when one of them
         stops waiting. Raises BlobsMissing naming all that `store` does not have, or what made a
         fetch fail; then, as when it is cancelled, no reference is held.
@@ -148,6 +152,8 @@ class LocalCache:
         try:
             if absent:
                 self._fetch_all(absent, store)
+                if fetched is not None:
+                    fetched.add(file.key.digest for file in absent)
             if fetching := {file.fetching for file in files if file.fetching is not None}:
                 await asyncio.wait(fetching)
                 _check(files, fetching)

@@ -11,6 +11,8 @@ from reapi.core.digest import Digest, DigestFunction, digest_of
 from reapi.core.errors import Internal, InvalidArgument, Unavailable
 from reapi.core.interfaces import BlobStore
 
+from .tally import Tally
+
 OpenFile = Callable[[], int]
 """Opens a file for reading; the caller closes the descriptor."""
 
@@ -33,6 +35,9 @@ class OutputBlobs:
         self._held: dict[Digest, bytes] = {}
         self._held_bytes = 0
         self._files: dict[Digest, OpenFile] = {}
+        self.uploaded = Tally()
+        self.present = Tally()
+        """What `upload` has sent, and what the store had already."""
 
     def add(self, data: bytes) -> Digest:
         """A blob that is in memory."""
@@ -73,6 +78,7 @@ class OutputBlobs:
         held, files = list(self._held), list(self._files)
         if files or self._held_bytes > _BATCH_BYTES:
             missing = set(await store.find_missing([*held, *files]))
+            self.present.add(digest for digest in (*held, *files) if digest not in missing)
             held = [digest for digest in held if digest in missing]
             files = [digest for digest in files if digest in missing]
         small = [digest for digest in files if digest.size_bytes <= _HELD_FILE_BYTES]
@@ -83,6 +89,7 @@ class OutputBlobs:
             for batch in _batches(small):
                 await _write_many(store, await asyncio.to_thread(self._read_all, batch))
             await map_bounded(partial(self._write_file, store), large, at_once=_UPLOADS_AT_ONCE)
+            self.uploaded.add((*held, *files))
         except InvalidArgument as error:
             raise Internal("an output changed after its command had ended") from error
 

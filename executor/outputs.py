@@ -13,6 +13,7 @@ from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as
 from .beneath import locate
 from .command import DeclaredOutput
 from .input_tree import DEEPEST_TREE, MOST_NODES
+from .limits import size_text
 from .local_cache import FileKey, LocalFile
 from .output_blobs import OutputBlobs
 
@@ -33,14 +34,16 @@ def collect_outputs(
     format: re_pb2.Command.OutputDirectoryFormat,
     inline: Collection[str],
     blobs: OutputBlobs,
+    most_bytes: int,
 ) -> tuple[re_pb2.ActionResult, list[LocalFile]]:
     """The result with all outputs that are there, in the order declared; their bytes in `blobs`.
 
     The second value are all files of the outputs, where they are now.
     Blocks while it reads and hashes. No process may change the tree meanwhile. Raises
-    FailedPrecondition naming an output that cannot be one, ResourceExhausted for too many.
+    FailedPrecondition naming an output that cannot be one, ResourceExhausted for too many and for
+    more than `most_bytes`, holes included.
     """
-    collector = _Collector(root, format, frozenset(inline), blobs)
+    collector = _Collector(root, format, frozenset(inline), blobs, most_bytes)
     try:
         for output in outputs:
             collector.collect(output)
@@ -56,6 +59,7 @@ class _Collector:
         format: re_pb2.Command.OutputDirectoryFormat,
         inline: frozenset[str],
         blobs: OutputBlobs,
+        most_bytes: int,
     ) -> None:
         self.result = re_pb2.ActionResult()
         self.files: list[LocalFile] = []
@@ -66,6 +70,7 @@ class _Collector:
         self._inline_left = _INLINE_BYTES
         self._blobs = blobs
         self._nodes_left = MOST_NODES
+        self._most_bytes = self._bytes_left = most_bytes
 
     def close(self) -> None:
         os.close(self._root_fd)
@@ -206,6 +211,10 @@ class _Collector:
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something unknown")
             raise FailedPrecondition(f"output {path.lstrip('/')!r} is {kind}, not a file")
+        self._bytes_left -= status.st_size
+        if self._bytes_left < 0:
+            most = size_text(self._most_bytes)
+            raise ResourceExhausted(f"the outputs are larger than their limit of {most}")
         full_path = f"{self._root}/{path}"
         open_file = partial(os.open, full_path, os.O_RDONLY | os.O_NOFOLLOW)
         digest = self._blobs.add_file(open_file, status.st_size)

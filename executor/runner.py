@@ -10,31 +10,30 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from reapi.core.errors import Internal, InvalidArgument, ResourceExhausted
 from reapi.core.uninterrupted import uninterrupted
 
 from . import slot_process
+from .enforcement import Enforcement
+from .limits import Limits
+from .run_outcome import ProcessUsage, RunOutcome
+from .run_watch import RunWatch, log_breach
 from .sandbox import Enclosure, enclosed
 from .seccomp import filter_program, is_supported, sealed_file
+from .slot_cgroup import SlotCgroup
 from .slot_process import descendants, frame, set_subreaper
 
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """How a command ended. Exit codes are a shell's: 127 not found, 126 not executable, 128 + n
-    killed by signal n. `seconds` is measured by the clock that enforces the timeout."""
-
-    ended_by: Literal["exit", "timeout", "killed"]
-    exit_code: int
-    started_ns: int
-    ended_ns: int
-    seconds: float
+_LAUNCH = (
+    "import sys; sys.path.append(sys.argv.pop(1)); "
+    "from reapi.executor.slot_process import main; main()"
+)
+_PACKAGES = str(Path(slot_process.__file__).parents[2])
+_NOTHING: Mapping[str, int] = {}
 
 
 class LogFile:
@@ -59,6 +58,13 @@ class LogFile:
         """Up to `size` bytes from `offset` on."""
         return os.pread(self.fd, size, offset)
 
+    def cut(self, size_bytes: int) -> bool:
+        """Takes away what is beyond `size_bytes`; says whether there was anything."""
+        is_longer = self.size_bytes > size_bytes
+        if is_longer:
+            os.ftruncate(self.fd, size_bytes)
+        return is_longer
+
     def clear(self) -> None:
         """Empties it, if something is in it."""
         if self.size_bytes:
@@ -71,15 +77,23 @@ class LogFile:
 class Runner:
     """Runs one command at a time, under `uid` or this process's own one; see slot_process.py.
 
-    An async context manager. `stdout` and `stderr` hold what the last command wrote.
+    An async context manager. `stdout` and `stderr` hold what the last command wrote. Commands write
+    to `directory` and are held to `limits`, by means of a `cgroup` where there is one.
     """
 
     def __init__(
-        self, directory: Path, uid: int | None = None, bubblewrap: str | None = None
+        self,
+        directory: Path,
+        uid: int | None = None,
+        bubblewrap: str | None = None,
+        limits: Limits | None = None,
+        cgroup: SlotCgroup | None = None,
     ) -> None:
         self._directory = directory
         self._uid = uid
         self._bubblewrap = bubblewrap
+        self._enforcement = Enforcement(limits or Limits(), cgroup, has_own_uid=uid is not None)
+        self._breach = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket
         self.stdout: LogFile
@@ -90,6 +104,13 @@ class Runner:
         self.stderr = LogFile(self._directory, self._uid)
         if self._uid is not None:
             set_subreaper()  # what a killed slot process leaves behind comes to us: see _lost
+        self._logs = {"stdout": self.stdout, "stderr": self.stderr}
+        self._watch = RunWatch(
+            self._logs,
+            [str(self._directory)],
+            self._enforcement.limits,
+            self._end_for,
+        )
         self._start()
         return self
 
@@ -105,13 +126,17 @@ class Runner:
         self._control.setblocking(False)
         seccomp = sealed_file(filter_program())
         fds = (theirs.fileno(), self.stdout.fd, self.stderr.fd, seccomp)
-        sandbox = "bubblewrap" if self._bubblewrap else "filter" if is_supported() else "none"
-        uid = "-" if self._uid is None else str(self._uid)
+        settings = {
+            "uid": self._uid,
+            "sandbox": "bubblewrap" if self._bubblewrap else "filter" if is_supported() else "none",
+            **self._enforcement.begin(),
+        }
+        arguments = (_PACKAGES, *map(str, fds), json.dumps(settings))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", slot_process.__file__, *map(str, fds), sandbox, uid],
+            [sys.executable, "-I", "-S", "-c", _LAUNCH, *arguments],
             env={},
             stdin=subprocess.DEVNULL,
-            pass_fds=fds,
+            pass_fds=(*fds, *self._enforcement.descriptors),
             start_new_session=True,  # a terminal's Ctrl-C is for the executor, which drains
         )
         theirs.close()
@@ -124,9 +149,11 @@ class Runner:
         directory: str,
         timeout_seconds: float,
         enclosure: Enclosure | None = None,
+        booked: Mapping[str, int] = _NOTHING,
     ) -> RunOutcome:
         """Returns when no process of the command is left; so does cancelling it, after a kill.
 
+        Of what is `booked` for it, memory in bytes is its limit and cpu in thousandths its weight.
         With bubblewrap there must be an `enclosure`, and `directory` is a path inside of it.
         Raises InvalidArgument for a command that the system cannot take, ResourceExhausted when it
         cannot start processes or set up the enclosure now, Internal when the slot process was
@@ -134,6 +161,8 @@ class Runner:
         """
         if self._process is None:
             self._start()
+        assert self._process is not None
+        await self._enforcement.prepare(booked)
         self.stdout.clear()
         self.stderr.clear()
         name = arguments[0]
@@ -148,12 +177,29 @@ class Runner:
             "directory": directory,
             "timeout_seconds": timeout_seconds,
         }
-        outcome = await uninterrupted(self._ask({"run": command}), on_cancel=self._kill)
+        self._breach = ""
+        self._watch.start(self._process.pid)
+        try:
+            outcome = await uninterrupted(self._ask({"run": command}), on_cancel=self._kill)
+        finally:
+            await self._watch.stop()
         if "refused" in outcome:
             raise InvalidArgument(f"the command cannot be started: {outcome['refused']}")
         if "failed" in outcome:
             raise ResourceExhausted(f"this worker cannot start a process: {outcome['failed']}")
-        return RunOutcome(**outcome)
+        usage = ProcessUsage(**outcome.pop("usage"))
+        too_long = self._cut_logs()
+        breach = self._breach or too_long
+        return self._enforcement.explained(RunOutcome(**outcome, usage=usage), breach)
+
+    def _cut_logs(self) -> str:
+        """What is said of logs that are too long, of which no more is left than may be."""
+        breaches = [
+            log_breach(name, self._enforcement.limits)
+            for name, log in self._logs.items()
+            if log.cut(self._enforcement.limits.log_size_bytes)
+        ]
+        return breaches[0] if breaches else ""
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -171,9 +217,17 @@ class Runner:
         outcome: dict[str, Any] = json.loads(data[4:])
         return outcome
 
+    def processes(self) -> Iterator[int]:
+        """All of the command that run now."""
+        return descendants(self._process.pid) if self._process else iter(())
+
     def _kill(self) -> None:
         with suppress(OSError):  # the slot process is gone, which `_ask` finds out
             self._control.send(frame({"kill": True}))
+
+    def _end_for(self, breach: str) -> None:
+        self._breach = breach
+        self._kill()
 
     def _lost(self) -> None:
         """Kills what the dead slot process was to kill: those of its uid, ours by adoption."""
@@ -181,6 +235,7 @@ class Runner:
         self._control.close()
         self._process.wait()
         self._process = None
+        self._enforcement.kill()
         while self._uid is not None and (orphans := _of_uid(self._uid)):
             for pid in orphans:
                 with suppress(ProcessLookupError):

@@ -6,7 +6,7 @@ SLOT/trash   what is being removed; no action can reach it
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -14,9 +14,12 @@ from typing import Self
 from reapi.protos.reapi.executor.v1.isolation_pb2 import Isolation
 
 from .action_uid import ActionUid
+from .cgroups import Cgroups
 from .command import DEFAULT_PATH, PreparedCommand
+from .limits import Limits
 from .local_cache import LocalCache, LocalFile
-from .runner import Runner, RunOutcome
+from .run_outcome import RunOutcome
+from .runner import Runner
 from .sandbox import TEMPORARY, Bubblewrap, Enclosure
 from .staged_tree import StagedTree
 from .trash import Trash
@@ -26,7 +29,8 @@ class Slot:
     """An async context manager; `directory` does not exist before it.
 
     With `separate_uid` actions run under a uid of their own, which no other slot has. With
-    `bubblewrap` each runs in an enclosure, without it they see what the executor sees.
+    `bubblewrap` each runs in an enclosure, without it they see what the executor sees. They are
+    held to `limits`, by means of the cgroup that `cgroups` make for `directory`.
     """
 
     def __init__(
@@ -36,7 +40,11 @@ class Slot:
         *,
         separate_uid: bool,
         bubblewrap: Bubblewrap | None = None,
+        limits: Limits | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
+        self.limits = limits or Limits()
+        self._cgroups = cgroups
         self._directory = directory
         self._bubblewrap = bubblewrap
         self._cache = cache
@@ -60,7 +68,10 @@ class Slot:
         self.tree = StagedTree(str(self._directory / "root"), uid, self._cache, trash)
         self._temporary = StagedTree(str(self._directory / "tmp"), uid, self._cache, trash)
         program = self._bubblewrap.program if self._bubblewrap else None
-        runner = Runner(self._directory, uid, program)
+        cgroup = self._cgroups.slot(self._directory.name) if self._cgroups else None
+        if cgroup:
+            self._stack.callback(cgroup.close)
+        runner = Runner(self._directory, uid, program, self.limits, cgroup)
         self.runner = await self._stack.enter_async_context(runner)
         return self
 
@@ -68,7 +79,12 @@ class Slot:
         await self._stack.aclose()
 
     async def run(
-        self, command: PreparedCommand, timeout_seconds: float, *, network: bool = False
+        self,
+        command: PreparedCommand,
+        timeout_seconds: float,
+        booked: Mapping[str, int],
+        *,
+        network: bool = False,
     ) -> RunOutcome:
         """Runs a command in the input root that is staged; see Runner.run.
 
@@ -87,7 +103,7 @@ class Slot:
             )
             directory = enclosure.working_directory(command.working_directory)
         return await self.runner.run(
-            command.arguments, command.environment, directory, timeout_seconds, enclosure
+            command.arguments, command.environment, directory, timeout_seconds, enclosure, booked
         )
 
     def isolation(self, *, network: bool) -> Isolation:

@@ -1,8 +1,8 @@
-"""The process that runs the commands of one slot, one at a time; started as a script.
+"""The process that runs the commands of one slot, one at a time.
 
-It imports nothing but light parts of the standard library: it lives as long as the executor, once
-per slot, and spawning from a small process is what makes an action cheap. It knows no digests and
-no protocol of ours but the one below.
+It imports nothing but light parts of the standard library, and slot_limits.py, of which that is
+true as well: it lives as long as the executor, once per slot, and spawning from a small process is
+what makes an action cheap. It knows no digests and no protocol of ours but the one below.
 
 On the control socket stand JSON objects, each behind its length as four bytes. `{"run": …}` starts
 a command and is answered once, when no process of it is left; `{"kill": true}` ends it early and
@@ -27,6 +27,8 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from .slot_limits import KilledFirst, OutOfMemory, ProcessLimit, Spent, enter
 
 STATUS_FD = 3
 """Where bubblewrap is to say how far it came (--json-status-fd)."""
@@ -97,22 +99,25 @@ class SlotProcess:
         control: socket.socket,
         logs: tuple[int, int],
         seccomp: int,
-        uid: int | None,
-        *,
-        is_enclosed: bool,
+        settings: dict[str, Any],
     ) -> None:
         self._control = control
         stdout, self._stderr = logs
         self._seccomp = _out_of_the_way(seccomp)
-        self._uid = uid
-        self._is_enclosed = is_enclosed
+        self._uid: int | None = settings["uid"]
+        self._is_enclosed = settings["sandbox"] == "bubblewrap"
+        memory: list[int] | None = settings["out_of_memory"]
+        self._out_of_memory = OutOfMemory(*memory) if memory else None
+        processes: list[int] | None = settings["processes"]
+        self._processes = ProcessLimit(*processes) if processes else None
+        self._killed_first = KilledFirst()
         self._status, status = map(_out_of_the_way, os.pipe2(os.O_NONBLOCK))
         self._file_actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_DUP2, self._stderr, 2),
         ]
-        if is_enclosed:
+        if self._is_enclosed:
             self._file_actions += [
                 (os.POSIX_SPAWN_DUP2, status, STATUS_FD),
                 (os.POSIX_SPAWN_DUP2, self._seccomp, SECCOMP_FD),
@@ -123,8 +128,11 @@ class SlotProcess:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._poll.register(self._child_changed, select.POLLIN)
+        if self._out_of_memory:
+            self._poll.register(self._out_of_memory.event, self._out_of_memory.mask)
         self._child_pid = 0
         self._child_status: int | None = None
+        self._spent = Spent()
 
     def serve(self) -> None:
         """Returns when the executor is gone; no process of a command is left then."""
@@ -138,6 +146,11 @@ class SlotProcess:
     def _run(self, command: dict[str, Any]) -> dict[str, Any] | None:
         """The outcome; None when the executor went away meanwhile."""
         started_ns, started = time.time_ns(), time.monotonic()
+        self._spent = Spent()
+        if self._out_of_memory:
+            self._out_of_memory.has_happened()  # what did concerned an earlier command
+        if self._processes:
+            self._processes.was_met()
         try:
             self._spawn(command)
         except OSError as error:
@@ -146,10 +159,13 @@ class SlotProcess:
             return self._not_started(command["name"], error, started_ns)
         ended_by = self._wait(started + command["timeout_seconds"])
         ended_ns, seconds = time.time_ns(), time.monotonic() - started
+        met_processes = self._processes is not None and self._processes.was_met()
         if not self._reap():
             self._kill_all()
         if ended_by == "lost":
             return None
+        if ended_by == "exit" and self._out_of_memory and self._out_of_memory.has_happened():
+            ended_by = "memory"
         assert self._child_status is not None
         code = os.waitstatus_to_exitcode(self._child_status)
         if self._is_enclosed and not self._has_run() and ended_by == "exit" and code >= 0:
@@ -160,6 +176,8 @@ class SlotProcess:
             "started_ns": started_ns,
             "ended_ns": ended_ns,
             "seconds": seconds,
+            "met_processes": met_processes,
+            "usage": self._spent.as_message(),
         }
 
     def _spawn(self, command: dict[str, Any]) -> None:
@@ -169,7 +187,7 @@ class SlotProcess:
         path = _find(arguments[0], environment.get(b"PATH", b""))
         os.lseek(self._seccomp, 0, os.SEEK_SET)
         self._child_status = None
-        with self._as_action():
+        with self._killed_first, self._as_action():
             self._child_pid = os.posix_spawn(
                 path,
                 arguments,
@@ -193,13 +211,17 @@ class SlotProcess:
             os.setresuid(0, self._uid, 0)
 
     def _wait(self, deadline: float) -> str:
-        """Waits for what comes first: the end of the command, its deadline, a kill."""
+        """Waits for what comes first: the end of the command or of its memory, deadline, kill."""
+        memory = self._out_of_memory
         while True:
             left_ms = max(0, int((deadline - time.monotonic()) * 1000) + 1)
-            ready = self._poll.poll(min(left_ms, _LONGEST_POLL_MS))
-            for fd, _ in ready:
-                if fd == self._control.fileno():
-                    return "killed" if read_message(self._control) else "lost"
+            check_ms = memory and memory.wait_ms
+            ready = self._poll.poll(min(left_ms, check_ms or _LONGEST_POLL_MS))
+            events = [fd for fd, _ in ready]
+            if self._control.fileno() in events:
+                return "killed" if read_message(self._control) else "lost"
+            if memory and (check_ms or memory.event in events) and memory.has_happened():
+                return "memory"
             if ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._child_changed, 512)
@@ -213,25 +235,28 @@ class SlotProcess:
         """Reaps all that have ended; says whether no descendant is left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return True
             if pid == 0:
                 return False
+            self._spent.add(usage)
             if pid == self._child_pid:
                 self._child_status = status
 
     def _kill_all(self) -> None:
         """Returns when no descendant is left, however fast they fork."""
-        while True:
-            for pid in descendants(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            pid, status = os.waitpid(-1, 0)
-            if pid == self._child_pid:
-                self._child_status = status
-            if self._reap():
-                return
+        with self._processes.zero() if self._processes else contextlib.nullcontext():
+            while True:
+                for pid in descendants(os.getpid()):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                pid, status, usage = os.wait4(-1, 0)
+                self._spent.add(usage)
+                if pid == self._child_pid:
+                    self._child_status = status
+                if self._reap():
+                    return
 
     def _has_run(self) -> bool:
         """Whether bubblewrap came as far as to execute the command, which has ended since.
@@ -272,6 +297,7 @@ class SlotProcess:
             "started_ns": started_ns,
             "ended_ns": time.time_ns(),
             "seconds": 0.0,
+            "usage": self._spent.as_message(),
         }
 
 
@@ -330,28 +356,27 @@ def _out_of_the_way(fd: int) -> int:
 
 
 def main() -> None:
-    """Arguments: the descriptors of control, stdout, stderr and the filter, the sandbox, a uid.
+    """Arguments: the descriptors of control, stdout, stderr and the filter, and settings as JSON.
 
-    The sandbox is "bubblewrap", "filter" for the filter alone, or "none"; the uid a number or "-".
+    Of those, `uid` is what commands run under, or null; `sandbox` is "bubblewrap", whose command
+    lines they are then, "filter" for the filter alone, or "none"; slot_limits.py has the others.
     """
     control, *logs, seccomp = map(_out_of_the_way, map(int, sys.argv[1:5]))
     stdout, stderr = logs
-    is_enclosed = sys.argv[5] == "bubblewrap"
-    uid = None if sys.argv[6] == "-" else int(sys.argv[6])
+    settings: dict[str, Any] = json.loads(sys.argv[5])
+    for fd in (*(settings["out_of_memory"] or ()), *(settings["processes"] or ())):
+        os.set_inheritable(fd, False)
+    enter(settings["cgroups"], settings["rlimits"])
     set_subreaper()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(0o022)
+    if settings["sandbox"] == "filter":
+        _install_filter(seccomp)
+    control_socket = socket.socket(fileno=control)
+    process = SlotProcess(control_socket, (stdout, stderr), seccomp, settings)
+    uid = settings["uid"]
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(0, uid, 0)
-    if sys.argv[5] == "filter":
-        _install_filter(seccomp)
-    process = SlotProcess(
-        socket.socket(fileno=control), (stdout, stderr), seccomp, uid, is_enclosed=is_enclosed
-    )
     process.serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,7 @@ from .fetch import FILE_TIME_NS
 from .input_tree import InputDirectory
 from .local_cache import CachedFile, LocalCache
 from .staged_directory import Change, OutputParents, StagedDirectory, changes_to, stamp_of
+from .tally import Tally
 from .trash import Trash
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class StagedTree:
         self._cache = cache
         self._trash = trash
         self._damaged_count = 0
+        self.fetched = Tally()
+        """What the last `stage` had to fetch, as it was not on this machine."""
         self._root = StagedDirectory(path)
         self._make(self._root)
 
@@ -73,7 +76,8 @@ class StagedTree:
         self._drop_damaged_links()
         changes = changes_to(self._root, directory, parents)
         keys = [key for change in changes for _, key in change.files]
-        files = deque(await self._cache.acquire(keys, store))
+        self.fetched = Tally()
+        files = deque(await self._cache.acquire(keys, store, self.fetched))
         released: list[CachedFile] = []
         try:
             operations = len(keys) + sum(1 + len(change.remove) for change in changes)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 from reapi.core.errors import FailedPrecondition
 
+from .cgroups import remove_stale
 from .trash import Trash
 
 
 class WorkArea:
     """Holds `directory` for this process alone until `close`, or the process, ends.
 
-    Opening removes `files`, `slots` and `sandbox` in it, and nothing else, which blocks for as
-    long as that takes. Raises FailedPrecondition when another executor uses the directory.
+    Opening kills processes that still run there, where cgroups tell of them, and removes `files`,
+    `slots` and `sandbox` in it, and nothing else, which blocks for as long as that takes. Raises
+    FailedPrecondition when another executor uses the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -24,6 +26,7 @@ class WorkArea:
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_stale(directory)
             self._clear(directory / "trash")
         except BlockingIOError as error:
             os.close(self._lock)

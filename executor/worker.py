@@ -33,6 +33,7 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
 
 from .action import Action
 from .action_uid import can_separate_uids
+from .cgroups import Cgroups
 from .config import ExecutorConfig
 from .input_tree import InputTrees
 from .local_cache import LocalCache
@@ -115,12 +116,16 @@ class Worker:
         )
         cache = LocalCache(area.files, config.cache_max_size_bytes)
         self._cache = await self._stack.enter_async_context(cache)
+        cgroups = Cgroups(config.cache_dir, config.limits)
+        _LOG.info("limits of actions: %s; files and outputs by rlimit and count", cgroups.report())
         for number in range(config.slots):
             slot = Slot(
                 area.slots / str(number),
                 cache,
                 separate_uid=separate_uid,
                 bubblewrap=self.sandbox.bubblewrap,
+                limits=config.limits,
+                cgroups=cgroups,
             )
             self._give_back(await self._stack.enter_async_context(slot))
 

@@ -20,6 +20,7 @@ SOURCES = (
     "google/bytestream/bytestream.proto",
     "reapi/admin/v1/admin.proto",
     "reapi/executor/v1/isolation.proto",
+    "reapi/executor/v1/usage.proto",
     "reapi/scheduler/v1/scheduler.proto",
     "reapi/worker/v1/worker.proto",
 )

@@ -31,7 +31,7 @@ from .dispatcher import Dispatcher
 from .events import Enqueue
 from .live_operation import LiveOperation
 from .missing_inputs import missing_inputs
-from .model import Properties
+from .model import Properties, Resources
 from .operation_name import new_name
 from .platform_rewriting import UNCHANGED, PlatformRewriting
 from .resource_properties import split_resources
@@ -104,7 +104,7 @@ class ExecutionService:
         traits = traits_of(request.instance_name, action_digest, metadata, command)
         asked = self._rewriting(request.instance_name).apply(required_properties(action, command))
         properties, resources = split_resources(matched_properties(asked, function))
-        template = self._lease_template(request, metadata, action, action_digest, asked)
+        template = self._lease_template(request, metadata, action, action_digest, asked, resources)
         event = Enqueue(
             operation_name=name,
             instance_name=request.instance_name,
@@ -220,6 +220,7 @@ class ExecutionService:
         action: Action,
         action_digest: Digest,
         properties: Properties,
+        resources: Resources,
     ) -> Lease:
         """All of the lease that does not depend on who runs it when."""
         config = self._config
@@ -238,6 +239,8 @@ class ExecutionService:
         template.queued_timestamp.FromNanoseconds(time.time_ns())
         for property_name, value in properties:
             template.platform.properties.add(name=property_name, value=value)
+        for resource_name, amount in resources:
+            template.resources.add(name=resource_name, amount=amount)
         # Inlining is a hint (AC4): too much of it is not kept.
         if len(request.inline_output_files) <= _MOST_INLINE_FILES:
             template.inline_output_files.extend(request.inline_output_files)

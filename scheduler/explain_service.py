@@ -8,6 +8,7 @@ from reapi.core.errors import InvalidArgument
 from reapi.core.instances import Instances
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, bind
+from reapi.protos.reapi.executor.v1.usage_pb2 import ResourceUsage
 from reapi.protos.reapi.scheduler.v1 import scheduler_pb2
 
 from .action_traits import stored_text
@@ -135,9 +136,22 @@ def _entry(row: HistoryRow) -> scheduler_pb2.HistoryEntry:
         message=row.message,
         attempts=map(_attempt, row.attempts),
     )
+    if row.user_time or row.peak_memory_bytes:
+        entry.usage.CopyFrom(_usage(row))
     if row.duration:
         entry.duration.FromMicroseconds(row.duration)
     return entry
+
+
+def _usage(row: HistoryRow) -> ResourceUsage:
+    usage = ResourceUsage(
+        peak_memory_bytes=row.peak_memory_bytes,
+        read_bytes=row.read_bytes,
+        written_bytes=row.written_bytes,
+    )
+    usage.user_time.FromMicroseconds(row.user_time)
+    usage.system_time.FromMicroseconds(row.system_time)
+    return usage
 
 
 def _attempt(attempt: Attempt) -> scheduler_pb2.Attempt:

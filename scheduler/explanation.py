@@ -107,7 +107,17 @@ def ending(row: HistoryRow) -> str:
         code = code_pb2.Code.Name(row.status_code) if known else f"code {row.status_code}"
         return f"failed with {code}: {row.message}"
     took = f" after {row.duration / 1e6:.3g} s" if row.duration else ""
-    return f"exit code {row.exit_code}{took}" + (f"; {row.message}" if row.message else "")
+    return f"exit code {row.exit_code}{took}{used_text(row)}" + (
+        f"; {row.message}" if row.message else ""
+    )
+
+
+def used_text(row: HistoryRow) -> str:
+    """What the command used, behind a comma; nothing if that is not known."""
+    if not (row.user_time or row.system_time or row.peak_memory_bytes):
+        return ""
+    processors = (row.user_time + row.system_time) / 1e6
+    return f", {processors:.3g} s of processors, {row.peak_memory_bytes / (1 << 20):.4g} MiB"
 
 
 def _story(row: HistoryRow, waiting: str) -> Iterator[tuple[str, str]]:

@@ -39,7 +39,8 @@ class HistoryRow(NamedTuple):
     action of which too little is known. `cache_state` is a CacheState: what the action cache said
     when the operation began, with `cache_reason` as a sentence where there is more to say; both
     are empty if that was before a restart of the scheduler. `duration` is what the command itself
-    took. `message` goes with `status_code`, a google.rpc code, or with a result.
+    took; what it used is 0 where its worker did not tell. `message` goes with `status_code`, a
+    google.rpc code, or with a result.
     """
 
     operation_name: str
@@ -61,6 +62,11 @@ class HistoryRow(NamedTuple):
     status_code: int
     message: str
     attempts: tuple[Attempt, ...]
+    user_time: int = 0
+    system_time: int = 0
+    peak_memory_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
 
     @property
     def is_success(self) -> bool:

@@ -11,8 +11,11 @@ from .history import Attempt, HistoryQuery, HistoryRow
 COLUMNS = (
     "operation_name, instance_name, action_key, action_size, tenant, invocation, target, mnemonic,"
     " target_key, program_key, cache_state, cache_reason, queued_at, started_at, finished_at,"
-    " duration, exit_code, status_code, message, attempts"
+    " duration, exit_code, status_code, message, attempts,"
+    " user_time, system_time, peak_memory_bytes, read_bytes, written_bytes"
 )
+
+_ATTEMPTS = COLUMNS.replace(" ", "").split(",").index("attempts")
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -50,13 +53,18 @@ def values_of(row: HistoryRow) -> tuple[Any, ...]:
         row.status_code,
         row.message,
         _encode(row.attempts) if row.attempts else "[]",
+        row.user_time,
+        row.system_time,
+        row.peak_memory_bytes,
+        row.read_bytes,
+        row.written_bytes,
     )
 
 
 def row_of(values: Sequence[Any]) -> HistoryRow:
     """The row that has these values in COLUMNS."""
     fields = list(values)
-    fields[-1] = tuple(Attempt(*one) for one in json.loads(fields[-1]))
+    fields[_ATTEMPTS] = tuple(Attempt(*one) for one in json.loads(fields[_ATTEMPTS]))
     fields[2:4] = [digest_of_key(*fields[2:4])]
     return HistoryRow(*fields)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reapi.core.cache_state import CacheFinding
+from reapi.core.resource_usage import usage_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecutedActionMetadata,
     ExecuteResponse,
@@ -80,7 +81,23 @@ class OngoingOperation(NamedTuple):
             status.code,
             stored_text(status.message or response.message),
             tuple(attempts),
+            *_used(result.execution_metadata),
         )
+
+
+def _used(metadata: ExecutedActionMetadata) -> tuple[int, ...]:
+    """The last columns of a row; none where the worker told nothing."""
+    usage = usage_of(metadata)
+    if usage is None:
+        return ()
+    amounts = (
+        to_microseconds(usage.user_time),
+        to_microseconds(usage.system_time),
+        usage.peak_memory_bytes,
+        usage.read_bytes,
+        usage.written_bytes,
+    )
+    return tuple(max(0, amount) for amount in amounts)
 
 
 def duration_of(metadata: ExecutedActionMetadata) -> int:

@@ -39,6 +39,13 @@ MIGRATIONS = (
     CREATE INDEX history_by_target ON history (target_key, number) WHERE target_key IS NOT NULL;
     CREATE INDEX history_by_program ON history (program_key, number) WHERE program_key IS NOT NULL;
     """,
+    """
+    ALTER TABLE history ADD COLUMN user_time bigint NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN system_time bigint NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN peak_memory_bytes bigint NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN read_bytes bigint NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN written_bytes bigint NOT NULL DEFAULT 0;
+    """,
 )
 
 _ROWS_OF_DURATIONS = 500_000
@@ -49,7 +56,7 @@ _ADD = f"""
         $1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::text[],
         $8::text[], $9::bytea[], $10::bytea[], $11::text[], $12::text[], $13::bigint[],
         $14::bigint[], $15::bigint[], $16::bigint[], $17::integer[], $18::integer[], $19::text[],
-        $20::text[]
+        $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[]
     )
     ON CONFLICT (operation_name) DO NOTHING
 """

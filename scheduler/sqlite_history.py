@@ -38,6 +38,13 @@ MIGRATIONS = (
     CREATE INDEX history_by_target ON history (target_key) WHERE target_key IS NOT NULL;
     CREATE INDEX history_by_program ON history (program_key) WHERE program_key IS NOT NULL;
     """,
+    """
+    ALTER TABLE history ADD COLUMN user_time INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN system_time INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN peak_memory_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN read_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN written_bytes INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 _ROWS_PER_LOOK = 2000

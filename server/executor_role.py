@@ -94,4 +94,5 @@ def _executor_config(config: ServerConfig) -> ExecutorConfig:
         sandbox_paths=config.executor.sandbox_paths,
         ordinal=config.executor.number(),
         cache_max_size_bytes=config.executor.cache_max_size_bytes,
+        limits=config.executor.limits.limits(),
     )

@@ -13,6 +13,7 @@ from reapi.executor.sandbox_choice import SandboxSetting
 from reapi.scheduler.model import Resources
 from reapi.scheduler.policy import MODULO
 
+from .limits_section import LimitsSection
 from .scheduler_section import SchedulerSection, amounts_of
 from .section import Amount, NotNegative, Positive, Section
 
@@ -48,6 +49,8 @@ class ExecutorSection(Section):
     sandbox_paths: list[str] = Field(default_factory=list)
     # Cached inputs beyond this are removed, oldest use first.
     cache_max_size_bytes: Positive = 20 << 30
+    # What one action may use.
+    limits: LimitsSection = Field(default_factory=LimitsSection)
 
     @field_validator("resources")
     @classmethod

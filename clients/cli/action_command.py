@@ -106,6 +106,10 @@ def _result_lines(result: "RunResult") -> Iterator[tuple[str, str]]:
         yield "  worker", result.worker
     if result.timings.execution is not None:
         yield "  execution", f"{result.timings.execution:.3f} s"
+    if result.usage is not None:
+        seconds = result.usage.user_seconds + result.usage.system_seconds
+        yield "  processors", f"{seconds:.3f} s"
+        yield "  memory", f"{result.usage.peak_memory_bytes / (1 << 20):.1f} MiB at most"
     for name, digest in (("  stdout", result.stdout_digest), ("  stderr", result.stderr_digest)):
         if digest.size_bytes:
             yield name, str(digest)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .parameters import TimeType, json_option
-from .report import print_columns, print_json
+from .report import print_columns, print_json, usage_json
 from .session import with_client
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ def history(as_json: bool, **conditions: Any) -> None:
     if as_json:
         print_json([entry_json(entry) for entry in found])
         return
-    rows = [("FINISHED", "ENDED", "SECONDS", "WORKER", "TARGET", "OPERATION")]
+    rows = [("FINISHED", "ENDED", "SECONDS", "CPU", "MIB", "WORKER", "TARGET", "OPERATION")]
     rows += [
         (
             entry.finished.strftime("%Y-%m-%dT%H:%M:%SZ") if entry.finished else "-",
             _end(entry),
             "-" if entry.duration_seconds is None else f"{entry.duration_seconds:.3f}",
+            *_used(entry),
             entry.attempts[-1].worker if entry.attempts else "-",
             f"{entry.target} {entry.mnemonic}".strip() or "-",
             entry.operation,
@@ -55,6 +56,15 @@ def history(as_json: bool, **conditions: Any) -> None:
         for entry in found
     ]
     print_columns(rows)
+
+
+def _used(entry: "HistoryEntry") -> tuple[str, str]:
+    """Seconds of processors and peak of memory."""
+    usage = entry.usage
+    if usage is None:
+        return "-", "-"
+    seconds = usage.user_seconds + usage.system_seconds
+    return f"{seconds:.3f}", f"{usage.peak_memory_bytes / (1 << 20):.1f}"
 
 
 def entry_json(entry: "HistoryEntry") -> dict[str, Any]:
@@ -76,6 +86,7 @@ def entry_json(entry: "HistoryEntry") -> dict[str, Any]:
         "exit_code": entry.exit_code,
         "status_code": entry.status_code,
         "message": entry.message,
+        "usage": usage_json(entry.usage),
         "attempts": [
             {
                 "worker": attempt.worker,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from reapi.clients.model import Entry, RunResult
+    from reapi.clients.model import Entry, RunResult, Transfer, Usage
 
 _LARGEST_TEXT_BYTES = 1 << 20
 
@@ -51,6 +51,7 @@ def result_json(result: "RunResult") -> dict[str, Any]:
             "execution_seconds": timings.execution,
             "output_upload_seconds": timings.output_upload,
         },
+        "usage": usage_json(result.usage),
         "outputs": [entry_json(entry) for entry in result.outputs],
         "stdout": _text(result.stdout),
         "stdout_digest": str(result.stdout_digest),
@@ -58,6 +59,24 @@ def result_json(result: "RunResult") -> dict[str, Any]:
         "stderr_digest": str(result.stderr_digest),
         "message": result.message,
     }
+
+
+def usage_json(usage: "Usage | None") -> dict[str, Any] | None:
+    """What a command used; null where that is not known."""
+    if usage is None:
+        return None
+    found = {
+        "user_seconds": usage.user_seconds,
+        "system_seconds": usage.system_seconds,
+        "peak_memory_bytes": usage.peak_memory_bytes,
+        "read_bytes": usage.read_bytes,
+        "written_bytes": usage.written_bytes,
+    }
+    for name in ("inputs_fetched", "inputs_reused", "outputs_uploaded", "outputs_present"):
+        transfer: Transfer | None = getattr(usage, name)
+        if transfer is not None:
+            found |= {f"{name}_count": transfer.count, f"{name}_bytes": transfer.size_bytes}
+    return found
 
 
 def _text(data: bytes) -> str | None:

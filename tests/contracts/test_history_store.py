@@ -89,6 +89,11 @@ ROW = HistoryRow(
         Attempt("w1", 7, 150, "it is the preferred worker", "lost", 180),
         Attempt('"w2"', 8, 200, 'better ones have no room: ["w3",', "completed", 900),
     ),
+    user_time=300,
+    system_time=20,
+    peak_memory_bytes=3 << 40,
+    read_bytes=4096,
+    written_bytes=1 << 62,
 )
 
 

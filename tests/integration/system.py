@@ -25,6 +25,7 @@ from reapi.server.compose import compose
 from reapi.server.config import ServerConfig
 from reapi.server.executor_role import run_executor
 from reapi.server.executor_section import ExecutorSection
+from reapi.server.limits_section import LimitsSection
 from tests.fakes.memory_store import MemoryBlobStore
 from tests.unit.executor.harness import Tree, add_tree
 from tests.unit.scheduler.harness import metadata_of, response_of
@@ -132,6 +133,7 @@ class System:
         scheduler_address: str | None = None,
         sandbox: SandboxSetting = "auto",
         sandbox_paths: list[str] | None = None,
+        limits: Mapping[str, Any] | None = None,
         registry: CollectorRegistry | None = None,
     ) -> AsyncIterator[asyncio.Task[None]]:
         """A worker that has joined. Leaving the context drains it; cancel the task to kill it.
@@ -148,6 +150,7 @@ class System:
             frontend_endpoint=self.address,
             sandbox=sandbox,
             sandbox_paths=[str(gates_of(self.folder))] if sandbox_paths is None else sandbox_paths,
+            limits=LimitsSection(**(limits or {})),
         )
         endpoint = scheduler_address or self.address
         scheduler = self.config.scheduler.model_copy(update={"endpoint": endpoint})

@@ -11,10 +11,13 @@ from typing import Any, TypeAlias
 import pytest
 
 from reapi.core.digest import Digest
+from reapi.core.errors import FailedPrecondition
 from reapi.executor.action import Action
+from reapi.executor.cgroups import Cgroups
 from reapi.executor.input_tree import InputTrees
+from reapi.executor.limits import Limits
 from reapi.executor.local_cache import LocalCache
-from reapi.executor.sandbox_choice import SandboxSetting, choose_sandbox
+from reapi.executor.sandbox_choice import SandboxChoice, SandboxSetting, choose_sandbox
 from reapi.executor.slot import Slot
 from reapi.executor.work_area import WorkArea
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -176,6 +179,15 @@ class Harness:
         self.starts += 1
 
 
+async def _choice(
+    setting: SandboxSetting, directory: Path, paths: Sequence[str], *, separate_uid: bool
+) -> SandboxChoice:
+    try:
+        return await choose_sandbox(setting, directory, paths, separate_uid=separate_uid)
+    except FailedPrecondition as error:
+        pytest.skip(error.message)
+
+
 @asynccontextmanager
 async def open_harness(
     directory: Path,
@@ -184,16 +196,22 @@ async def open_harness(
     max_size_bytes: int = 1 << 30,
     sandbox: SandboxSetting = "none",
     sandbox_paths: Sequence[str] = (),
+    limits: Limits | None = None,
+    cgroups: Cgroups | None = None,
 ) -> AsyncIterator[Harness]:
+    """Skips the test when the `sandbox` does not work here."""
     area = WorkArea(directory / "cache")
     try:
-        choice = await choose_sandbox(
-            sandbox, area.sandbox, sandbox_paths, separate_uid=separate_uid
-        )
+        choice = await _choice(sandbox, area.sandbox, sandbox_paths, separate_uid=separate_uid)
         async with (
             LocalCache(area.files, max_size_bytes) as cache,
             Slot(
-                area.slots / "0", cache, separate_uid=separate_uid, bubblewrap=choice.bubblewrap
+                area.slots / "0",
+                cache,
+                separate_uid=separate_uid,
+                bubblewrap=choice.bubblewrap,
+                limits=limits,
+                cgroups=cgroups,
             ) as slot,
         ):
             yield Harness(MemoryBlobStore(), cache, slot)

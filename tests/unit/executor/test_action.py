@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import BlobsMissing, ReapiError, ResourceExhausted, error_of
+from reapi.executor.limits import Limits
 from reapi.executor.local_cache import FileKey
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.memory_store import MemoryBlobStore
@@ -155,12 +156,14 @@ class TestResult:
         assert digest_of(bytes(3_000_000)) in harness.store.blobs
 
     async def test_S11_more_log_than_is_kept_is_an_error_that_says_so(
-        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+        self, reachable_path: Path
     ) -> None:
-        monkeypatch.setattr("reapi.executor.action.LARGEST_LOG_BYTES", 1000)
-        response = await harness.sh("head -c 2000 /dev/zero; echo error >&2")
+        limits = Limits(log_size_bytes=1000)
+        async with open_harness(reachable_path, separate_uid=False, limits=limits) as harness:
+            response = await harness.sh("echo error >&2; head -c 2000 /dev/zero")
         assert response.status.code == code_pb2.RESOURCE_EXHAUSTED
-        assert "2000 bytes to stdout" in response.status.message
+        assert response.status.message.endswith("its limit of 1000 bytes to stdout")
+        assert response.result.stdout_digest.size_bytes == 1000
         assert harness.stderr(response) == "error\n"
 
     async def test_EX18_a_timeout_is_a_status_with_the_partial_logs(self, harness: Harness) -> None:

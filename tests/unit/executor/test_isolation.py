@@ -283,7 +283,7 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         told = []
         for value in ("off", "on"):
             response = await slot.sh("true", platform={"network": value})
-            (packed,) = response.result.execution_metadata.auxiliary_metadata
+            packed, *_ = response.result.execution_metadata.auxiliary_metadata
             isolation = Isolation()
             assert packed.Unpack(isolation)
             assert isolation.sandbox == sandbox

@@ -10,7 +10,8 @@ import pytest
 
 from reapi.core.errors import Internal, InvalidArgument
 from reapi.executor.action_uid import ActionUid
-from reapi.executor.runner import Runner, RunOutcome
+from reapi.executor.run_outcome import RunOutcome
+from reapi.executor.runner import Runner
 from tests.unit.executor.harness import needs_root
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

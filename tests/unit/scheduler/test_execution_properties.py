@@ -48,6 +48,18 @@ async def test_what_any_worker_may_do_its_own_way_is_not_matched(scheduler: Sche
     await stream.last()
 
 
+async def test_what_is_booked_travels_with_the_lease(scheduler: Scheduler) -> None:
+    worker = FakeWorker(scheduler, resources={"cpu": 4000, "memory": 1 << 30})
+    await worker.connect()
+    properties = {"resource.cpu": "1.5", "resource.memory": "512Mi"}
+    stream = scheduler.execute(scheduler.add_action(platform=properties))
+    await stream.next()
+    lease = await worker.lease()
+    assert {one.name: one.amount for one in lease.resources} == {"cpu": 1500, "memory": 512 << 20}
+    await worker.run(lease)
+    await stream.last()
+
+
 async def test_an_operator_can_say_how_the_actions_of_an_instance_are_run(tmp_path: Path) -> None:
     rewritings = {"main": PlatformRewriting(add={"input-root": "/"})}
     async with Scheduler(tmp_path / "scheduler.db", platform_rewritings=rewritings) as scheduler:

@@ -17,6 +17,8 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ExecuteResponse,
     RequestMetadata,
 )
+from reapi.protos.reapi.executor.v1.usage_pb2 import ResourceUsage
+from reapi.scheduler.explanation import ending
 from reapi.scheduler.history import HistoryRow
 from tests.fakes.call import FakeCall
 from tests.unit.scheduler.harness import FakeWorker, Scheduler, response_of, success
@@ -71,6 +73,24 @@ async def test_a_run_is_kept_with_its_attempt_and_times(scheduler: Scheduler) ->
     assert attempt.reason == "w1 was chosen: it is the preferred worker of this action"
     assert row.queued_at <= attempt.leased_at <= attempt.ended_at == row.finished_at
     assert scheduler.history.recorder.ongoing(name) is None
+
+
+async def test_what_an_action_used_is_kept(scheduler: Scheduler) -> None:
+    worker = FakeWorker(scheduler)
+    await worker.connect()
+    response = took(1)
+    usage = ResourceUsage(peak_memory_bytes=5 << 20, read_bytes=4096, written_bytes=-1)
+    usage.user_time.FromMilliseconds(700)
+    usage.system_time.seconds = 1 << 40
+    response.result.execution_metadata.auxiliary_metadata.add().Pack(usage)
+    stream = scheduler.execute(scheduler.add_action())
+    await worker.run(await worker.lease(), response)
+    await stream.last()
+    (row,) = await rows(scheduler)
+    assert (row.user_time, row.peak_memory_bytes) == (700_000, 5 << 20)
+    assert (row.read_bytes, row.written_bytes) == (4096, 0)
+    assert 0 < row.system_time < 1 << 62
+    assert "s of processors, 5 MiB" in ending(row)
 
 
 @pytest.mark.parametrize("seconds", [-1, 1 << 62])

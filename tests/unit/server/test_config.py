@@ -7,6 +7,7 @@ import pytest
 
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
+from reapi.executor.limits import Limits
 from reapi.scheduler.policy import Policy
 from reapi.scheduler.policy_of_config import policy_of
 from reapi.server.config import BlobsSection, InstanceSection, ServerConfig, load_config
@@ -223,6 +224,26 @@ def test_an_executor_has_its_blobs_from_one_place(tmp_path: Path) -> None:
         load_config(_write(tmp_path, _POSTGRESQL + _S3 + both), {})
 
 
+def test_limits_of_actions_are_read_as_amounts(tmp_path: Path) -> None:
+    assert load_config(None, {}).executor.limits.limits() == Limits()
+    text = '[executor.limits]\nmemory = "4Gi"\ncpu = 1.5\nprocesses = 100\n'
+    limits = load_config(_write(tmp_path, text), {}).executor.limits.limits()
+    assert (limits.memory_bytes, limits.cpu_milli, limits.processes) == (4 << 30, 1500, 100)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("memory = 0", "executor.limits.memory: 0 would let nothing run"),
+        ('cpu = "fast"', "executor.limits.cpu: cpu = 'fast' cannot be read: give cores"),
+        ("disk = 1", "executor.limits.disk"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(message)):
+        load_config(_write(tmp_path, f"[executor.limits]\n{line}\n"), {})
+
+
 def test_the_settings_of_the_client_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REAPI_SERVER", "build-server:8980")
     monkeypatch.setenv("REAPI_INSTANCE", "main")
@@ -237,7 +258,7 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     assert documented == defaults
     sections = (
         *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
-        *(defaults.results, defaults.scheduler, defaults.executor),
+        *(defaults.results, defaults.scheduler, defaults.executor, defaults.executor.limits),
     )
     for section in (*map(type, sections), InstanceSection, ShardSection):
         for key in section.model_fields:

@@ -3,6 +3,7 @@ import datetime
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as _remote_execution_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from reapi.protos.reapi.executor.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -120,7 +121,7 @@ class Difference(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., subject: _Optional[str] = ..., earlier: _Optional[str] = ..., now: _Optional[str] = ...) -> None: ...
 
 class HistoryEntry(_message.Message):
-    __slots__ = ("operation_name", "instance_name", "action_digest", "tenant", "invocation", "target", "mnemonic", "queued_at", "started_at", "finished_at", "duration", "cached", "exit_code", "status_code", "message", "attempts", "digest_function", "cache_state")
+    __slots__ = ("operation_name", "instance_name", "action_digest", "tenant", "invocation", "target", "mnemonic", "queued_at", "started_at", "finished_at", "duration", "cached", "exit_code", "status_code", "message", "attempts", "digest_function", "cache_state", "usage")
     OPERATION_NAME_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
     ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +140,7 @@ class HistoryEntry(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CACHE_STATE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     operation_name: str
     instance_name: str
     action_digest: _remote_execution_pb2.Digest
@@ -157,7 +159,8 @@ class HistoryEntry(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
     digest_function: _remote_execution_pb2.DigestFunction.Value
     cache_state: str
-    def __init__(self, operation_name: _Optional[str] = ..., instance_name: _Optional[str] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., tenant: _Optional[str] = ..., invocation: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached: _Optional[bool] = ..., exit_code: _Optional[int] = ..., status_code: _Optional[int] = ..., message: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., cache_state: _Optional[str] = ...) -> None: ...
+    usage: _usage_pb2.ResourceUsage
+    def __init__(self, operation_name: _Optional[str] = ..., instance_name: _Optional[str] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., tenant: _Optional[str] = ..., invocation: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached: _Optional[bool] = ..., exit_code: _Optional[int] = ..., status_code: _Optional[int] = ..., message: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., cache_state: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.ResourceUsage, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("worker_id", "epoch", "leased_at", "reason", "end", "ended_at")

@@ -104,7 +104,7 @@ class Registered(_message.Message):
     def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., revoked: _Optional[_Iterable[_Union[LeaseKey, _Mapping]]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("key", "instance_name", "digest_function", "action_digest", "action", "blobs", "timeout", "queued_timestamp", "request_metadata", "inline_stdout", "inline_stderr", "inline_output_files", "platform")
+    __slots__ = ("key", "instance_name", "digest_function", "action_digest", "action", "blobs", "timeout", "queued_timestamp", "request_metadata", "inline_stdout", "inline_stderr", "inline_output_files", "platform", "resources")
     KEY_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,7 @@ class Lease(_message.Message):
     INLINE_STDERR_FIELD_NUMBER: _ClassVar[int]
     INLINE_OUTPUT_FILES_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
     key: LeaseKey
     instance_name: str
     digest_function: _remote_execution_pb2.DigestFunction.Value
@@ -131,7 +132,8 @@ class Lease(_message.Message):
     inline_stderr: bool
     inline_output_files: _containers.RepeatedScalarFieldContainer[str]
     platform: _remote_execution_pb2.Platform
-    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., blobs: _Optional[_Iterable[_Union[InlineBlob, _Mapping]]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., inline_stdout: _Optional[bool] = ..., inline_stderr: _Optional[bool] = ..., inline_output_files: _Optional[_Iterable[str]] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ...) -> None: ...
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    def __init__(self, key: _Optional[_Union[LeaseKey, _Mapping]] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., blobs: _Optional[_Iterable[_Union[InlineBlob, _Mapping]]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., inline_stdout: _Optional[bool] = ..., inline_stderr: _Optional[bool] = ..., inline_output_files: _Optional[_Iterable[str]] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ...) -> None: ...
 
 class InlineBlob(_message.Message):
     __slots__ = ("digest", "data")
