@@ -11,7 +11,7 @@ SCALE ?= 1000000
 
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
-TOOLS := bazel-2.1.0 buf-1.75.0
+TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1
 
 .PHONY: help demo test soak check bench protos format clean
 
@@ -23,7 +23,7 @@ demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, w
 	@.venv/bin/python scripts/demo.py
 
 test: .venv/development ## Run the tests, with real Bazel too; installs what they need
-	@scripts/install_system_packages.sh bazel bwrap g++ git npm postgresql strace
+	@scripts/install_system_packages.sh bazel busybox bwrap fusermount3 g++ git npm postgresql strace
 	@scripts/install_tools.sh $(TOOLS) minio
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .fleet import ClusterStatus, DrainProgress, Fleet, QueueStatus
+    from .image import ImportedImage
     from .model import (
         ActionDetails,
         Activity,
@@ -58,6 +59,7 @@ __all__ = [
     "Fleet",
     "HistoryEntry",
     "HistoryQuery",
+    "ImportedImage",
     "Operation",
     "Progress",
     "QueueStatus",
@@ -82,6 +84,7 @@ _MODULES = {
     "DrainProgress": "reapi.clients.fleet",
     "Fleet": "reapi.clients.fleet",
     "QueueStatus": "reapi.clients.fleet",
+    "ImportedImage": "reapi.clients.image",
     "Digest": "reapi.core.digest",
     "ReapiError": "reapi.core.errors",
 }

@@ -4,7 +4,8 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -20,10 +21,12 @@ from .download import download
 from .file_digests import FileDigests, default_cache_path
 from .fleet import Fleet
 from .history import explain, list_history
+from .image import ImportedImage, read_image
 from .listing import list_directory
 from .merkle import LocalTree, build_tree
 from .model import (
     ActionDetails,
+    Activity,
     CommandSpec,
     Entry,
     Explanation,
@@ -225,6 +228,36 @@ class Client:
             tree = await self._build_tree(_absolute(root), paths)
             await upload(self._store, tree.blobs, tree.files, on_progress)
             return tree.root_digest
+
+    async def import_image(
+        self,
+        path: str | Path,
+        *,
+        on_progress: OnRunProgress | None = None,
+        timeout: float | None = None,
+    ) -> ImportedImage:
+        """Stores a root file system for actions to run in; see ImportedImage.platform_property.
+
+        The archive is one of tar, or what `docker save` and skopeo make of an image; it may be
+        compressed with gzip, bzip2, xz or zstd. What the server has is not sent. Raises
+        InvalidArgument naming what in the archive cannot be used.
+        """
+        report = on_progress or _ignore
+        with ExitStack() as scratch:
+            async with self._ready(self._function, timeout):
+                report(RunProgress(Activity.HASHING))
+                image = await in_stoppable_thread(
+                    partial(read_image, _absolute(path), self._function, scratch)
+                )
+                sent = await upload(
+                    self._store,
+                    image.blobs,
+                    image.files,
+                    lambda progress: report(RunProgress(Activity.UPLOADING, progress)),
+                )
+        return dataclasses.replace(
+            image.found, uploaded_blobs=sent.blobs_done, uploaded_bytes=sent.bytes_done
+        )
 
     async def _build_tree(self, root: Path, paths: Sequence[str]) -> LocalTree:
         def build(is_stopped: Callable[[], bool]) -> LocalTree:

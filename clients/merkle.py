@@ -24,12 +24,12 @@ class LocalTree:
 
 
 @dataclass(slots=True)
-class _Node:
-    """A directory of the tree while it grows."""
+class TreeNode:
+    """A directory of a tree while that grows; each name is in one of the three."""
 
     files: dict[str, tuple[Digest, bool]] = field(default_factory=dict)
     symlinks: dict[str, str] = field(default_factory=dict)
-    directories: dict[str, "_Node"] = field(default_factory=dict)
+    directories: dict[str, "TreeNode"] = field(default_factory=dict)
 
 
 def build_tree(
@@ -47,7 +47,7 @@ def build_tree(
     or symlink. Blocks: run it in a thread; when `is_stopped` says so it ends with an error.
     """
     scan = _Scan(digests, is_stopped)
-    top = _Node()
+    top = TreeNode()
     for given in inputs:
         relative = relative_to_root(root, given)
         path = os.path.join(root, relative) if relative else str(root)
@@ -64,13 +64,14 @@ def build_tree(
             scan.add_directory(top, path, depth=0)
     for relative in empty_directories:
         _descend(top, relative)
-    return _encode(top, scan.paths, digests.function)
+    root_digest, blobs = encode_tree(top, digests.function)
+    return LocalTree(root_digest, blobs, scan.paths)
 
 
-def _descend(node: _Node, relative: str) -> _Node:
+def _descend(node: TreeNode, relative: str) -> TreeNode:
     """The node at a path, made if it is not there."""
     for name in relative.split("/") if relative else ():
-        node = node.directories.setdefault(name, _Node())
+        node = node.directories.setdefault(name, TreeNode())
     return node
 
 
@@ -82,7 +83,7 @@ class _Scan:
         self._is_stopped = is_stopped
         self.paths: dict[Digest, str] = {}
 
-    def add(self, node: _Node, name: str, path: str, status: os.stat_result, depth: int) -> None:
+    def add(self, node: TreeNode, name: str, path: str, status: os.stat_result, depth: int) -> None:
         """Adds one entry, with all below it."""
         try:
             name.encode()
@@ -97,7 +98,7 @@ class _Scan:
             elif stat.S_ISLNK(mode):
                 node.symlinks[name] = os.readlink(path)
             elif stat.S_ISDIR(mode):
-                child = node.directories.setdefault(name, _Node())
+                child = node.directories.setdefault(name, TreeNode())
                 self.add_directory(child, path, depth + 1)
             else:
                 raise InvalidArgument(f"{path} is neither a file nor a directory nor a symlink")
@@ -106,7 +107,7 @@ class _Scan:
         except PermissionError as error:
             raise PermissionDenied(f"cannot read {path}: permission denied") from error
 
-    def add_directory(self, node: _Node, path: str, depth: int) -> None:
+    def add_directory(self, node: TreeNode, path: str, depth: int) -> None:
         """Adds all that a directory holds: files first, whose known digests lie together."""
         if depth > DEEPEST:
             raise InvalidArgument(f"{path} lies more than {DEEPEST} directories deep")
@@ -118,10 +119,14 @@ class _Scan:
             self.add(node, entry.name, entry.path, status, depth)
 
 
-def _encode(top: _Node, paths: dict[Digest, str], function: DigestFunction) -> LocalTree:
+def encode_tree(top: TreeNode, function: DigestFunction) -> tuple[Digest, dict[Digest, bytes]]:
+    """The digest of the root, and the Directories, each before those that it is in.
+
+    Raises InvalidArgument when a name is both a directory and something else.
+    """
     blobs: dict[Digest, bytes] = {}
 
-    def encode(node: _Node) -> Digest:
+    def encode(node: TreeNode) -> Digest:
         twice = (node.files.keys() | node.symlinks.keys()) & node.directories.keys()
         if twice:
             raise InvalidArgument(f"inputs lie both at and below the symlink {min(twice)!r}")
@@ -139,4 +144,4 @@ def _encode(top: _Node, paths: dict[Digest, str], function: DigestFunction) -> L
         blobs[digest] = data
         return digest
 
-    return LocalTree(encode(top), blobs, paths)
+    return encode(top), blobs

@@ -89,6 +89,7 @@ class SyncClient:
     upload_bytes = _waiting(Client.upload_bytes)
     upload_file = _waiting(Client.upload_file)
     upload_tree = _waiting(Client.upload_tree)
+    import_image = _waiting(Client.import_image)
     read_bytes = _waiting(Client.read_bytes)
     list_directory = _waiting(Client.list_directory)
     download_file = _waiting(Client.download_file)

@@ -1,6 +1,7 @@
 """Uploads what the server does not have: messages in memory and files on disk."""
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from .batches import SURE_BATCH_BYTES, cut_batches
 from .blobs import RemoteBlobStore
 from .bytestream import CHUNK_BYTES, OpenAt
 from .concurrency import map_bounded
+from .file_section import FileSection
 from .model import Progress
 from .progress import OnProgress, TransferMeter
 
@@ -18,14 +20,17 @@ _LARGEST_BATCHED_BYTES = 256 << 10
 _BATCHES_AT_ONCE = 8
 _STREAMS_AT_ONCE = 4
 
+FileSource = str | FileSection
+"""The path of a file, or a part of one that is open."""
+
 
 async def upload(
     store: RemoteBlobStore,
     blobs: Mapping[Digest, bytes],
-    files: Mapping[Digest, str],
+    files: Mapping[Digest, FileSource],
     on_progress: OnProgress | None = None,
 ) -> Progress:
-    """Uploads the absent ones of `blobs` and `files` (paths by digest); returns what that was.
+    """Uploads the absent ones of `blobs` and `files`; returns what that was.
 
     Raises FailedPrecondition when a file is no longer what its digest says.
     """
@@ -33,11 +38,11 @@ async def upload(
     return await _Upload(store, blobs, files, missing, on_progress).run()
 
 
-def file_source(path: str) -> OpenAt:
+def file_source(source: FileSource) -> OpenAt:
     """The content of a file from an offset on; every read is a hop to a thread."""
 
     async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
-        file = await asyncio.to_thread(open, path, "rb", buffering=0)
+        file = await asyncio.to_thread(_open, source)
         try:
             file.seek(offset)
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
@@ -55,7 +60,7 @@ class _Upload:
         self,
         store: RemoteBlobStore,
         blobs: Mapping[Digest, bytes],
-        files: Mapping[Digest, str],
+        files: Mapping[Digest, FileSource],
         missing: Sequence[Digest],
         on_progress: OnProgress | None,
     ) -> None:
@@ -76,12 +81,12 @@ class _Upload:
 
     async def _upload_batch(self, digests: Sequence[Digest]) -> None:
         contents = {digest: self._blobs[digest] for digest in digests if digest in self._blobs}
-        paths = {digest: self._files[digest] for digest in digests if digest not in contents}
-        if paths:
-            contents |= await asyncio.to_thread(_read_files, paths)
+        files = {digest: self._files[digest] for digest in digests if digest not in contents}
+        if files:
+            contents |= await asyncio.to_thread(_read_files, files)
         for digest, error in (await self._store.write_many(contents)).items():
-            if isinstance(error, InvalidArgument) and digest in paths:
-                raise _changed(paths[digest]) from error
+            if isinstance(error, InvalidArgument) and digest in files:
+                raise _changed(files[digest]) from error
             raise error
         self._meter.advance(digests)
 
@@ -90,29 +95,32 @@ class _Upload:
             for error in (await self._store.write_many({digest: self._blobs[digest]})).values():
                 raise error
         else:
-            path = self._files[digest]
+            source = self._files[digest]
             try:
-                await self._store.write_from(digest, file_source(path))
+                await self._store.write_from(digest, file_source(source))
             except (InvalidArgument, OSError) as error:
-                raise _changed(path) from error
+                raise _changed(source) from error
         self._meter.advance((digest,))
 
 
-def _read_files(paths: Mapping[Digest, str]) -> dict[Digest, bytes]:
+def _open(source: FileSource) -> io.RawIOBase:
+    return source.open() if isinstance(source, FileSection) else open(source, "rb", buffering=0)
+
+
+def _read_files(sources: Mapping[Digest, FileSource]) -> dict[Digest, bytes]:
     contents = {}
-    for digest, path in paths.items():
+    for digest, source in sources.items():
         try:
-            with open(path, "rb", buffering=0) as file:
+            with _open(source) as file:
                 data = file.read(digest.size_bytes + 1)
         except OSError as error:
-            raise _changed(path) from error
-        if len(data) != digest.size_bytes:
-            raise _changed(path)
+            raise _changed(source) from error
+        if data is None or len(data) != digest.size_bytes:
+            raise _changed(source)
         contents[digest] = data
     return contents
 
 
-def _changed(path: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"{os.path.relpath(path)} changed while it was being uploaded: try again"
-    )
+def _changed(source: FileSource) -> FailedPrecondition:
+    name = source.name if isinstance(source, FileSection) else os.path.relpath(source)
+    return FailedPrecondition(f"{name} changed while it was being uploaded: try again")

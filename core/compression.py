@@ -4,8 +4,8 @@ What comes in is hostile: nothing here holds more than it was asked for, whateve
 """
 
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
 import zstandard
 
@@ -21,6 +21,9 @@ PIECE_BYTES = 1 << 20
 
 LARGEST_WINDOW_BYTES = 8 << 20
 """Of a stream from outside; as much memory is taken for it (reliability B10)."""
+
+LARGEST_FILE_WINDOW_BYTES = 128 << 20
+"""Of a file that its owner reads: what `zstd --long` makes."""
 
 _KEPT_CONTEXTS = 4
 _LARGEST_KEPT_BYTES = 4 << 20
@@ -190,6 +193,21 @@ class ZstdCompressor:
         end = self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
         self._contexts.give_back(self._context)
         return end
+
+
+def decompressed_file(file: BinaryIO) -> Iterator[bytes]:
+    """The plain bytes of the zstd frames in a file, in pieces; they may be any number.
+
+    A file that is cut short ends early. Raises InvalidArgument for a damaged one.
+    """
+    reader = zstandard.ZstdDecompressor(max_window_size=LARGEST_FILE_WINDOW_BYTES).stream_reader(
+        file, read_across_frames=True
+    )
+    try:
+        while piece := reader.read(PIECE_BYTES):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise InvalidArgument(f"bad zstd stream: {error}") from error
 
 
 def longest_frame_bytes(size_bytes: int) -> int:

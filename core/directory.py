@@ -23,6 +23,9 @@ LONGEST_NAME_BYTES = 255
 LONGEST_TARGET_BYTES = 4095
 """Of a symlink's target, for the same reason."""
 
+LARGEST_TREE_BYTES = 64 << 20
+"""Of the Tree of an image: more than half a million different files."""
+
 
 def parse_directory(data: bytes, digest: Digest) -> Directory:
     """The Directory that the blob `digest` holds, safe to materialise.

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 
 from reapi.core.digest import Digest, DigestFunction, parse_digest, parse_function
@@ -28,6 +29,7 @@ from .local_cache import LocalCache, LocalFile
 from .output_blobs import OutputBlobs
 from .outputs import collect_outputs
 from .resource_usage import resource_usage
+from .roots import Root, Roots
 from .run_outcome import RunOutcome
 from .runner import LogFile
 from .slot import Slot
@@ -45,12 +47,19 @@ class Action:
     """One run of a lease's action, which starts when this is made."""
 
     def __init__(
-        self, lease: Lease, worker_id: str, store: BlobStore, trees: InputTrees, cache: LocalCache
+        self,
+        lease: Lease,
+        worker_id: str,
+        store: BlobStore,
+        trees: InputTrees,
+        cache: LocalCache,
+        roots: Roots,
     ) -> None:
         self._lease = lease
         self._store = store
         self._trees = trees
         self._cache = cache
+        self._roots = roots
         self.metadata = re_pb2.ExecutedActionMetadata(
             worker=worker_id, queued_timestamp=lease.queued_timestamp
         )
@@ -74,8 +83,9 @@ class Action:
             properties = execution_properties(
                 [(each.name, each.value) for each in self._lease.platform.properties], function
             )
-            command = await self._stage(slot, function)
-            outcome = await self._execute(slot, command, properties, on_start)
+            async with AsyncExitStack() as stack:
+                command, root = await self._stage(slot, function, properties, stack)
+                outcome = await self._execute(slot, command, root, properties, on_start)
             response.message = outcome.message
             await self._store_result(slot, command, outcome, OutputBlobs(function), response)
         except ReapiError as error:
@@ -88,41 +98,55 @@ class Action:
             response.result.execution_metadata.CopyFrom(self.metadata)
         return response
 
-    async def _stage(self, slot: Slot, function: DigestFunction) -> PreparedCommand:
-        """Reads what the action consists of and makes its input root."""
+    async def _stage(
+        self,
+        slot: Slot,
+        function: DigestFunction,
+        properties: ExecutionProperties,
+        stack: AsyncExitStack,
+    ) -> tuple[PreparedCommand, Root]:
+        """Reads what the action consists of and makes its input root.
+
+        `stack` keeps the root file system of the command usable.
+        """
         self._timestamps.mark("input_fetch_start")
         action = self._lease.action
         inline = {parse_digest(blob.digest, function): blob.data for blob in self._lease.blobs}
         command_digest = parse_digest(action.command_digest, function)
-        root = parse_digest(action.input_root_digest, function)
+        root_digest = parse_digest(action.input_root_digest, function)
         data = inline.get(command_digest)
         if data is None:
             data = (await self._store.read_many([command_digest])).get(command_digest)
         if data is None:
-            absent = await self._trees.missing(root, inline, self._store, self._cache)
+            absent = await self._trees.missing(root_digest, inline, self._store, self._cache)
             raise BlobsMissing([command_digest.subject, *absent])
         command = prepare_command(data, command_digest, slot.default_environment)
-        directory = await self._trees.load(root, inline, self._store, self._cache)
+        directory = await self._trees.load(root_digest, inline, self._store, self._cache)
         command.check_working_directory(directory)
         self._inputs = directory
-        await slot.tree.stage(directory, command.output_parents(directory), self._store)
+        root = await stack.enter_async_context(
+            self._roots.use(properties, command, directory, self._store)
+        )
+        await slot.tree.stage(directory, root.parents, self._store)
         self._timestamps.mark("input_fetch_completed")
-        return command
+        return command, root
 
     async def _execute(
         self,
         slot: Slot,
         command: PreparedCommand,
+        root: Root,
         properties: ExecutionProperties,
         on_start: Callable[[], None],
     ) -> RunOutcome:
-        isolation = slot.isolation(network=properties.network)
+        isolation = slot.isolation(root, network=properties.network)
         self.metadata.auxiliary_metadata.add().Pack(isolation)
         self._timestamps.mark("execution_start")
         self.started_ns = time.time_ns()
         on_start()
         outcome = await slot.run(
             command,
+            root,
             self._lease.timeout.ToNanoseconds() / 1e9,
             {one.name: one.amount for one in self._lease.resources},
             network=properties.network,

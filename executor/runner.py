@@ -149,12 +149,15 @@ class Runner:
         directory: str,
         timeout_seconds: float,
         enclosure: Enclosure | None = None,
+        root: str | None = None,
         booked: Mapping[str, int] = _NOTHING,
     ) -> RunOutcome:
         """Returns when no process of the command is left; so does cancelling it, after a kill.
 
         Of what is `booked` for it, memory in bytes is its limit and cpu in thousandths its weight.
-        With bubblewrap there must be an `enclosure`, and `directory` is a path inside of it.
+        With bubblewrap there must be an `enclosure`, and `directory` is a path inside of it. With
+        a `root`, which needs a uid and no bubblewrap, that is all of the file system that the
+        command can name, and `directory` is a path inside of it, too.
         Raises InvalidArgument for a command that the system cannot take, ResourceExhausted when it
         cannot start processes or set up the enclosure now, Internal when the slot process was
         killed.
@@ -175,6 +178,7 @@ class Runner:
             "arguments": list(arguments),
             "environment": dict(environment),
             "directory": directory,
+            "root": root,
             "timeout_seconds": timeout_seconds,
         }
         self._breach = ""

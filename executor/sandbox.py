@@ -69,16 +69,19 @@ class Enclosure:
     With `is_root` the command runs under root's uid, though without any of its capabilities.
     `input_root` appears at `input_root_at`, writable; when that is "/", `root` is the Directory of
     the input root. `temporary` appears at /tmp, `read_only` and `writable` last, in this order.
+    Without `temporary` /tmp is what `root` has there. The command sees itself as `user_id`. With
+    the `network` it gets the host's RESOLVER in HostTools; in a Directory that is left to binds.
     """
 
     root: HostTools | Directory
     input_root: str
-    temporary: str
+    temporary: str | None
     input_root_at: str = INPUT_ROOT
     network: bool = False
     is_root: bool = False
     read_only: tuple[Bind, ...] = ()
     writable: tuple[Bind, ...] = ()
+    user_id: int = USER_ID
 
     def working_directory(self, segments: Sequence[str]) -> str:
         """The path, as the command sees it, of a directory of the input root."""
@@ -93,7 +96,7 @@ class Bubblewrap:
     host_tools: HostTools
 
 
-_RESOLVER = (Bind("/etc/resolv.conf", "/etc/resolv.conf"), Bind("/etc/hosts", "/etc/hosts"))
+RESOLVER = (Bind("/etc/resolv.conf", "/etc/resolv.conf"), Bind("/etc/hosts", "/etc/hosts"))
 """What the network is of no use without."""
 
 
@@ -120,7 +123,8 @@ def _mounts(enclosure: Enclosure) -> Iterator[str]:
     yield from (f"--unshare-{kind}" for kind in _NAMESPACES)
     if not enclosure.network:
         yield "--unshare-net"
-    yield from ("--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", "localhost")
+    user = str(enclosure.user_id)
+    yield from ("--uid", user, "--gid", user, "--hostname", "localhost")
     yield from ("--die-with-parent", "--new-session", "--cap-drop", "ALL")
     yield from ("--json-status-fd", str(STATUS_FD), "--seccomp", str(SECCOMP_FD))
     root = enclosure.root
@@ -132,13 +136,14 @@ def _mounts(enclosure: Enclosure) -> Iterator[str]:
         yield from ("--ro-bind", "/proc/sys", "/proc/sys")
         yield from ("--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger")
     yield from ("--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm")
-    yield from ("--bind", enclosure.temporary, TEMPORARY)
+    if enclosure.temporary is not None:
+        yield from ("--bind", enclosure.temporary, TEMPORARY)
     if isinstance(root, HostTools):
         yield from _binds("--ro-bind", root.binds)
         for name, target in root.links:
             yield from ("--symlink", target, name)
-    if enclosure.network:
-        yield from _binds("--ro-bind-try", _RESOLVER)
+        if enclosure.network:
+            yield from _binds("--ro-bind-try", RESOLVER)
     if enclosure.input_root_at != "/":
         yield from ("--bind", enclosure.input_root, enclosure.input_root_at)
     yield from _binds("--ro-bind", enclosure.read_only)

@@ -16,8 +16,11 @@ from reapi.protos.reapi.executor.v1.isolation_pb2 import Isolation
 from .action_uid import ActionUid
 from .cgroups import Cgroups
 from .command import DEFAULT_PATH, PreparedCommand
+from .device_nodes import make_devices, remove_devices
 from .limits import Limits
 from .local_cache import LocalCache, LocalFile
+from .root_enclosure import with_root
+from .roots import Root
 from .run_outcome import RunOutcome
 from .runner import Runner
 from .sandbox import TEMPORARY, Bubblewrap, Enclosure
@@ -54,6 +57,7 @@ class Slot:
         self.default_environment = {"PATH": DEFAULT_PATH, "TMPDIR": temporary}
         self.tree: StagedTree
         self.runner: Runner
+        self._trash: Trash
 
     async def __aenter__(self) -> Self:
         uid = self._uid.number if self._uid else None
@@ -64,7 +68,7 @@ class Slot:
         if uid is not None:
             os.chown(self._directory, -1, uid)
         (self._directory / "trash").mkdir(mode=0o700)
-        trash = Trash(self._directory / "trash")
+        trash = self._trash = Trash(self._directory / "trash")
         self.tree = StagedTree(str(self._directory / "root"), uid, self._cache, trash)
         self._temporary = StagedTree(str(self._directory / "tmp"), uid, self._cache, trash)
         program = self._bubblewrap.program if self._bubblewrap else None
@@ -81,6 +85,7 @@ class Slot:
     async def run(
         self,
         command: PreparedCommand,
+        root: Root,
         timeout_seconds: float,
         booked: Mapping[str, int],
         *,
@@ -88,29 +93,68 @@ class Slot:
     ) -> RunOutcome:
         """Runs a command in the input root that is staged; see Runner.run.
 
-        Without bubblewrap it has the network of the executor, whatever `network` says.
+        Without bubblewrap it has the network of the executor, whatever `network` says. What was
+        made to mount upon and would be seen among the outputs is gone afterwards.
         """
-        if self._bubblewrap is None:
-            enclosure = None
-            directory = "/".join((self.tree.path, *command.working_directory))
-        else:
-            enclosure = Enclosure(
-                root=self._bubblewrap.host_tools,
-                input_root=self.tree.path,
-                temporary=self._temporary.path,
-                network=network,
-                is_root=self._uid is None and os.geteuid() == 0,
+        try:
+            if self._bubblewrap is not None:
+                enclosure = self._enclosure(self._bubblewrap, root, network=network)
+                return await self.runner.run(
+                    command.arguments,
+                    command.environment,
+                    enclosure.working_directory(command.working_directory),
+                    timeout_seconds,
+                    enclosure=enclosure,
+                    booked=booked,
+                )
+            if root.mounts is not None:
+                return await self._run_in_root(command, timeout_seconds, booked)
+            return await self.runner.run(
+                command.arguments,
+                command.environment,
+                "/".join((self.tree.path, *command.working_directory)),
+                timeout_seconds,
+                booked=booked,
             )
-            directory = enclosure.working_directory(command.working_directory)
-        return await self.runner.run(
-            command.arguments, command.environment, directory, timeout_seconds, enclosure, booked
-        )
+        finally:
+            for name in root.mounts.hidden if root.mounts else ():
+                self._trash.take(f"{self.tree.path}/{name}")
 
-    def isolation(self, *, network: bool) -> Isolation:
+    def _enclosure(self, bubblewrap: Bubblewrap, root: Root, *, network: bool) -> Enclosure:
+        enclosure = Enclosure(
+            root=bubblewrap.host_tools,
+            input_root=self.tree.path,
+            temporary=self._temporary.path,
+            network=network,
+            is_root=self._uid is None and os.geteuid() == 0,
+        )
+        return with_root(enclosure, root)
+
+    async def _run_in_root(
+        self, command: PreparedCommand, timeout_seconds: float, booked: Mapping[str, int]
+    ) -> RunOutcome:
+        """Without bubblewrap the command gets its root by chroot."""
+        environment = dict(command.environment)
+        if environment["TMPDIR"] == self.default_environment["TMPDIR"]:
+            environment["TMPDIR"] = TEMPORARY
+        devices = make_devices(self.tree.path)
+        try:
+            return await self.runner.run(
+                command.arguments,
+                environment,
+                "/" + "/".join(command.working_directory),
+                timeout_seconds,
+                root=self.tree.path,
+                booked=booked,
+            )
+        finally:
+            remove_devices(self.tree.path, devices)
+
+    def isolation(self, root: Root, *, network: bool) -> Isolation:
         """What `run` keeps a command apart from, for the metadata of its result."""
         if self._bubblewrap is None:
-            return Isolation(sandbox="none", network=True, root="host")
-        return Isolation(sandbox="bubblewrap", network=network, root="host tools")
+            return Isolation(sandbox="none", network=True, root=root.label("host"))
+        return Isolation(sandbox="bubblewrap", network=network, root=root.label("host tools"))
 
     def keep(self, files: Iterable[LocalFile]) -> None:
         """Files of the action that has ended may go to the cache, if no action can alter them."""

@@ -106,6 +106,7 @@ class SlotProcess:
         self._seccomp = _out_of_the_way(seccomp)
         self._uid: int | None = settings["uid"]
         self._is_enclosed = settings["sandbox"] == "bubblewrap"
+        self._root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         memory: list[int] | None = settings["out_of_memory"]
         self._out_of_memory = OutOfMemory(*memory) if memory else None
         processes: list[int] | None = settings["processes"]
@@ -113,7 +114,7 @@ class SlotProcess:
         self._killed_first = KilledFirst()
         self._status, status = map(_out_of_the_way, os.pipe2(os.O_NONBLOCK))
         self._file_actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, os.open(os.devnull, os.O_RDONLY), 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_DUP2, self._stderr, 2),
         ]
@@ -181,22 +182,41 @@ class SlotProcess:
         }
 
     def _spawn(self, command: dict[str, Any]) -> None:
-        os.chdir(command["directory"])
         arguments = [argument.encode() for argument in command["arguments"]]
         environment = {k.encode(): v.encode() for k, v in command["environment"].items()}
-        path = _find(arguments[0], environment.get(b"PATH", b""))
         os.lseek(self._seccomp, 0, os.SEEK_SET)
         self._child_status = None
-        with self._killed_first, self._as_action():
-            self._child_pid = os.posix_spawn(
-                path,
-                arguments,
-                environment,
-                file_actions=self._file_actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_IGNORED_BY_PYTHON,
-            )
+        with self._below(command["root"]):
+            os.chdir(command["directory"])
+            path = _find(arguments[0], environment.get(b"PATH", b""))
+            with self._killed_first, self._as_action():
+                self._child_pid = os.posix_spawn(
+                    path,
+                    arguments,
+                    environment,
+                    file_actions=self._file_actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_IGNORED_BY_PYTHON,
+                )
+
+    @contextlib.contextmanager
+    def _below(self, root: str | None) -> Iterator[None]:
+        """To what is spawned inside, `root` is the whole file system; this needs a uid."""
+        if root is None:
+            yield
+            return
+        assert self._uid is not None
+        try:
+            os.seteuid(0)
+            os.chroot(root)
+            os.seteuid(self._uid)
+            yield
+        finally:
+            os.seteuid(0)
+            os.fchdir(self._root)
+            os.chroot(".")
+            os.seteuid(self._uid)
 
     @contextlib.contextmanager
     def _as_action(self) -> Iterator[None]:

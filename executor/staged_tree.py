@@ -210,14 +210,23 @@ class StagedTree:
             for name in [name for name, link in node.links.items() if link.file.is_damaged]:
                 self._cache.release(self._remove(node, name))
 
+    async def remove(self) -> None:
+        """Leaves nothing on the disk; the tree cannot be used any more."""
+        self._cache.release(self._take_away())
+        await _in_thread(self._trash.empty)
+
     async def _clear(self) -> None:
         """Begins anew with an empty tree."""
-        released = [link.file for node in self._root.walk() for link in node.links.values()]
-        self._trash.take(self.path)
+        released = self._take_away()
         self._root = StagedDirectory(self.path)
         self._make(self._root)
         self._cache.release(released)
         await _in_thread(self._trash.empty)
+
+    def _take_away(self) -> list[CachedFile]:
+        """Moves all to the trash; returns the files that were linked."""
+        self._trash.take(self.path)
+        return [link.file for node in self._root.walk() for link in node.links.values()]
 
 
 def _check_rights(node: StagedDirectory) -> None:

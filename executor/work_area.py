@@ -14,8 +14,8 @@ class WorkArea:
     """Holds `directory` for this process alone until `close`, or the process, ends.
 
     Opening kills processes that still run there, where cgroups tell of them, and removes `files`,
-    `slots` and `sandbox` in it, and nothing else, which blocks for as long as that takes. Raises
-    FailedPrecondition when another executor uses the directory.
+    `slots`, `sandbox` and `images` in it, and nothing else, which blocks for as long as that takes.
+    Raises FailedPrecondition when another executor uses the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -23,6 +23,7 @@ class WorkArea:
         self.files = directory / "files"
         self.slots = directory / "slots"
         self.sandbox = directory / "sandbox"
+        self.images = directory / "images"
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,12 +41,12 @@ class WorkArea:
     def _clear(self, trash_directory: Path) -> None:
         trash_directory.mkdir(mode=0o700, exist_ok=True)
         trash = Trash(trash_directory)
-        leftovers = [*trash_directory.iterdir(), self.files, self.slots, self.sandbox]
+        leftovers = [*trash_directory.iterdir(), self.files, self.slots, self.sandbox, self.images]
         for leftover in leftovers:
             trash.take(str(leftover))
         trash.empty()
         self.files.mkdir(mode=0o700)
-        for directory in (self.slots, self.sandbox):
+        for directory in (self.slots, self.sandbox, self.images):
             directory.mkdir()
             directory.chmod(0o711)
 

@@ -35,8 +35,10 @@ from .action import Action
 from .action_uid import can_separate_uids
 from .cgroups import Cgroups
 from .config import ExecutorConfig
+from .images import Images
 from .input_tree import InputTrees
 from .local_cache import LocalCache
+from .roots import RootAbilities, Roots, find_abilities
 from .sandbox_choice import SandboxChoice, choose_sandbox
 from .scheduler_link import SchedulerLink
 from .slot import Slot
@@ -95,6 +97,8 @@ class Worker:
         self._is_draining = False
         self._tasks: asyncio.TaskGroup | None = None
         self._cache: LocalCache
+        self._roots: Roots
+        self._abilities: RootAbilities
         self.sandbox: SandboxChoice
         """Set as soon as the worker is entered."""
 
@@ -116,6 +120,10 @@ class Worker:
         )
         cache = LocalCache(area.files, config.cache_max_size_bytes)
         self._cache = await self._stack.enter_async_context(cache)
+        images = Images(area.images, self._trees, cache)
+        await self._stack.enter_async_context(images)
+        self._abilities = find_abilities(self.sandbox, area.sandbox)
+        self._roots = Roots(self._abilities, images)
         cgroups = Cgroups(config.cache_dir, config.limits)
         _LOG.info("limits of actions: %s; files and outputs by rlimit and count", cgroups.report())
         for number in range(config.slots):
@@ -148,7 +156,7 @@ class Worker:
             self._leave_if_done()
 
     def _register(self) -> Register:
-        properties = sorted(self._config.platform.items())
+        properties = sorted({*self._config.platform.items(), *self._abilities.offers})
         return Register(
             worker_id=self._config.worker_id,
             session_id=self._session_id,
@@ -210,12 +218,14 @@ class Worker:
             self._blob_store(lease.instance_name),
             self._trees,
             self._cache,
+            self._roots,
         )
         slot = await self._take_slot(lease.action.input_root_digest.hash)
         try:
             await self._run(held, action, slot)
         finally:
             await uninterrupted(slot.restore(action.started_ns))
+            await self._roots.trim()
             self._give_back(slot)
 
     async def _run(self, held: _Held, action: Action, slot: Slot) -> None:

@@ -6,7 +6,9 @@ set -euo pipefail
 
 declare -A package_of=(
   [bazel]=bazel-bootstrap
+  [busybox]=busybox-static
   [bwrap]=bubblewrap
+  [fusermount3]=fuse3
   [g++]=g++
   [git]=git
   [npm]=npm

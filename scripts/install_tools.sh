@@ -3,6 +3,7 @@
 #   bazel-2.1.0   the oldest Bazel that the end-to-end tests run
 #   buf-1.75.0    lints the .proto files; `buf curl` calls the server in the end-to-end tests
 # Both come as npm packages that hold one binary each. They need Linux on x86-64.
+#   buildstream-2.8.1   a client whose input roots are root file systems; from PyPI
 #   minio         the S3 server of the tests, built from its source with Go, which takes minutes;
 #                 without Go the tests use another and say so
 set -euo pipefail
@@ -29,6 +30,26 @@ install() (
   tar -xzf "$scratch"/*.tgz -C "$scratch"
   chmod +x "$scratch/package/$binary"
   mv "$scratch/package/$binary" "$tool"
+)
+
+# A folder of packages, which can be moved to its place when it is whole.
+install_packages() (
+  tool=.cache/tools/$1 requirements=$2
+  if [[ -d $tool ]]; then
+    exit
+  fi
+  python=.venv/bin/python
+  [[ -x $python ]] || python=${PYTHON:-python3}
+  mkdir -p .cache/tools
+  scratch=$(mktemp -d .cache/tools/.installing-XXXXXX)
+  trap 'rm -rf "$scratch"' EXIT
+  echo "Installing $1"
+  if ! "$python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    --target "$scratch/packages" --requirement "$requirements" >"$scratch/log" 2>&1; then
+    echo "pip could not install $requirements. Is the network there?" >&2
+    exit 1
+  fi
+  mv "$scratch/packages" "$tool"
 )
 
 # One at a time: several test processes may want it.
@@ -58,6 +79,7 @@ for tool in "$@"; do
   case $tool in
     bazel-2.1.0) install "$tool" @bazel/bazel-linux_x64@2.1.0 bazel-2.1.0-linux-x86_64 ;;
     buf-1.75.0) install "$tool" @bufbuild/buf-linux-x64@1.75.0 bin/buf ;;
+    buildstream-2.8.1) install_packages "$tool" tests/e2e/buildstream/requirements.txt ;;
     minio) build_minio ;;
     *)
       echo "Unknown tool: $tool" >&2

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tarfile
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
 from pathlib import Path
@@ -295,6 +296,35 @@ async def test_upload_ls_cat_and_download_agree(server: FakeReapiServer, cli: Cl
     assert (await cli("upload", "copy")).stdout.decode().strip() == uploaded["digest"]
     assert (await cli("download", str(digest_of(b"#!")), "one/file")).exit_code == 0
     assert (cli.directory / "one/file").read_text() == "#!"
+
+
+async def test_image_import_prints_the_property_that_asks_for_the_image(
+    server: FakeReapiServer, cli: Cli
+) -> None:
+    with tarfile.open(cli.directory / "rootfs.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("file"))
+        device = tarfile.TarInfo("dev/null")
+        device.type = tarfile.CHRTYPE
+        archive.addfile(device)
+    imported = await cli("image", "import", "rootfs.tar")
+    assert imported.exit_code == 0
+    assert "1 files, 1 directories and 0 symlinks" in imported.stderr
+    assert "left out: 1 character devices" in imported.stderr
+    found = (await cli("image", "import", "--json", "rootfs.tar")).json
+    shown = "container-image=tree:" + found["tree_digest"]
+    assert (
+        imported.stdout.decode().strip() == shown == "=".join(found["platform_property"].values())
+    )
+    assert found["uploaded_blobs"] == 0
+    listed = (await cli("ls", "--json", found["root_digest"])).json
+    assert [entry["name"] for entry in listed] == ["dev", "file"]
+
+
+async def test_image_import_of_what_is_no_archive_says_so(cli: Cli) -> None:
+    (cli.directory / "rootfs.tar").write_text("nothing like it")
+    imported = await cli("image", "import", "rootfs.tar")
+    assert imported.exit_code == 125
+    assert "rootfs.tar is not a tar archive" in imported.stderr
 
 
 async def test_cat_of_an_absent_blob_says_so(cli: Cli) -> None:

@@ -14,9 +14,11 @@ from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition
 from reapi.executor.action import Action
 from reapi.executor.cgroups import Cgroups
+from reapi.executor.images import Images
 from reapi.executor.input_tree import InputTrees
 from reapi.executor.limits import Limits
 from reapi.executor.local_cache import LocalCache
+from reapi.executor.roots import Roots, find_abilities
 from reapi.executor.sandbox_choice import SandboxChoice, SandboxSetting, choose_sandbox
 from reapi.executor.slot import Slot
 from reapi.executor.work_area import WorkArea
@@ -123,11 +125,12 @@ def processes_of(argument: str) -> list[str]:
 class Harness:
     """One slot with all that an action needs."""
 
-    def __init__(self, store: MemoryBlobStore, cache: LocalCache, slot: Slot) -> None:
-        self.store = store
+    def __init__(self, cache: LocalCache, slot: Slot, trees: InputTrees, roots: Roots) -> None:
+        self.store = MemoryBlobStore()
         self.cache = cache
         self.slot = slot
-        self.trees = InputTrees()
+        self.trees = trees
+        self.roots = roots
         self.starts = 0
 
     @property
@@ -135,7 +138,7 @@ class Harness:
         return self.slot.tree.path
 
     def action(self, lease: Lease) -> Action:
-        return Action(lease, "worker-1", self.store, self.trees, self.cache)
+        return Action(lease, "worker-1", self.store, self.trees, self.cache, self.roots)
 
     async def run_lease(self, lease: Lease) -> re_pb2.ExecuteResponse:
         action = self.action(lease)
@@ -201,10 +204,12 @@ async def open_harness(
 ) -> AsyncIterator[Harness]:
     """Skips the test when the `sandbox` does not work here."""
     area = WorkArea(directory / "cache")
+    trees = InputTrees()
     try:
         choice = await _choice(sandbox, area.sandbox, sandbox_paths, separate_uid=separate_uid)
         async with (
             LocalCache(area.files, max_size_bytes) as cache,
+            Images(area.images, trees, cache) as images,
             Slot(
                 area.slots / "0",
                 cache,
@@ -214,6 +219,7 @@ async def open_harness(
                 cgroups=cgroups,
             ) as slot,
         ):
-            yield Harness(MemoryBlobStore(), cache, slot)
+            roots = Roots(find_abilities(choice, area.sandbox), images)
+            yield Harness(cache, slot, trees, roots)
     finally:
         area.close()

@@ -15,10 +15,12 @@ def test_what_an_earlier_life_left_is_removed_and_nothing_else(tmp_path: Path) -
     (tmp_path / "files" / "ab").mkdir()
     (tmp_path / "files" / "ab" / "stale").write_text("stale")
     (tmp_path / "slots" / "0" / "root").mkdir(parents=True)
+    (tmp_path / "images" / "1" / "root").mkdir(parents=True)
     (tmp_path / "trash" / "7").mkdir()
     (tmp_path / "mine").write_text("mine")
     area = WorkArea(tmp_path)
-    assert list(area.files.iterdir()) == list(area.slots.iterdir()) == []
+    for cleared in (area.files, area.slots, area.images):
+        assert list(cleared.iterdir()) == []
     assert list((tmp_path / "trash").iterdir()) == []
     assert (tmp_path / "mine").read_text() == "mine"
     area.close()
