@@ -50,6 +50,7 @@ class ExecutionProperties:
     network: bool = False
     input_root: InputRoot | None = None
     image: Digest | None = None
+    persistent_worker_key: str | None = None
 
 
 def execution_properties(properties: Properties, function: DigestFunction) -> ExecutionProperties:
@@ -71,7 +72,10 @@ def execution_properties(properties: Properties, function: DigestFunction) -> Ex
             f"{INPUT_ROOT}={input_root} name two file systems for one command: leave one of them"
         )
     return ExecutionProperties(
-        network == "on", None if input_root is None else InputRoot(input_root), image
+        network == "on",
+        None if input_root is None else InputRoot(input_root),
+        image,
+        _only(properties, PERSISTENT_WORKER_KEY),
     )
 
 

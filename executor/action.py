@@ -28,12 +28,14 @@ from .input_tree import EMPTY_DIRECTORY, InputTrees
 from .local_cache import LocalCache, LocalFile
 from .output_blobs import OutputBlobs
 from .outputs import collect_outputs
+from .persistent_worker import WorkerFailed
 from .resource_usage import resource_usage
 from .roots import Root, Roots
 from .run_outcome import RunOutcome
 from .runner import LogFile
 from .slot import Slot
 from .timestamps import Timestamps
+from .work_request import NotWork, work_of
 
 _LOG = logging.getLogger(__name__)
 TIMEOUT_MESSAGE = "execution timeout exceeded"
@@ -144,16 +146,49 @@ class Action:
         self._timestamps.mark("execution_start")
         self.started_ns = time.time_ns()
         on_start()
-        outcome = await slot.run(
-            command,
-            root,
-            self._lease.timeout.ToNanoseconds() / 1e9,
-            {one.name: one.amount for one in self._lease.resources},
-            network=properties.network,
-        )
+        timeout_seconds = self._lease.timeout.ToNanoseconds() / 1e9
+        outcome = None
+        if properties.persistent_worker_key is not None and slot.can_work(root):
+            outcome = await self._work(slot, command, root, properties, timeout_seconds)
+        if outcome is None:
+            booked = {one.name: one.amount for one in self._lease.resources}
+            outcome = await slot.run(
+                command, root, timeout_seconds, booked, network=properties.network
+            )
         self._timestamps.mark("execution_completed", outcome.ended_ns)
         self.metadata.virtual_execution_duration.FromNanoseconds(round(outcome.seconds * 1e9))
         return outcome
+
+    async def _work(
+        self,
+        slot: Slot,
+        command: PreparedCommand,
+        root: Root,
+        properties: ExecutionProperties,
+        timeout_seconds: float,
+    ) -> RunOutcome | None:
+        """What a persistent worker made of it; None when a process of its own has to do it."""
+        directory = self._inputs
+        assert properties.persistent_worker_key is not None
+        name = self._lease.action_digest.hash
+        try:
+            work = await asyncio.to_thread(
+                work_of,
+                command,
+                slot.tree.path,
+                directory,
+                instance_name=self._lease.instance_name,
+                client_key=properties.persistent_worker_key,
+                network=properties.network,
+            )
+            return await slot.work(command, root, work, timeout_seconds, network=properties.network)
+        except NotWork as error:
+            _LOG.debug("action %s has no persistent worker: %s", name, error)
+        except WorkerFailed as error:
+            _LOG.warning("the persistent worker of action %s failed: %s", name, error)
+            await slot.restore(self.started_ns)
+            await slot.tree.stage(directory, root.parents, self._store)
+        return None
 
     async def _store_result(
         self,

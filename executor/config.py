@@ -37,6 +37,9 @@ class ExecutorConfig:
     sandbox_paths: Sequence[str] = ()
     """What of the machine they see in it, read-only, besides the usual tools."""
 
+    persistent_worker_idle_seconds: float = 300
+    """How long a warm tool waits for its next action before it is ended; 0 for none at all."""
+
     ordinal: int | None = None
     """Its place in a fleet of numbered workers, where the placement asks for one."""
 

@@ -3,8 +3,9 @@
 Nothing here touches a disk; staged_tree.py makes it so.
 """
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from reapi.core.digest import SHA256, Digest, digest_of
@@ -25,6 +26,7 @@ LONGEST_PATH_BYTES = 3_500
 """Of an input below the input root; the rest of Linux' 4,096 is for where the root is."""
 
 LARGEST_DIRECTORY_BYTES = 64 << 20
+_TOOL_MARK = "bazel_tool_input"
 _BATCH_BYTES = 3_500_000
 _REMEMBERED_NODES = 250_000
 
@@ -33,7 +35,8 @@ class InputDirectory:
     """One Directory with all below it; never changed, and shared by all trees that hold it.
 
     `nodes`, `depth`, `path_bytes` (the longest), `file_bytes` and `file_count` are of the whole
-    tree below, every occurrence counted.
+    tree below, every occurrence counted. `tools` is a hash of the files below that are marked as
+    parts of the tool, with their places; empty when none are.
     """
 
     __slots__ = (
@@ -47,6 +50,7 @@ class InputDirectory:
         "nodes",
         "path_bytes",
         "symlinks",
+        "tools",
     )
 
     def __init__(
@@ -55,6 +59,7 @@ class InputDirectory:
         files: dict[str, FileKey],
         directories: "dict[str, InputDirectory]",
         symlinks: dict[str, str],
+        marked: Collection[str] = (),
     ) -> None:
         self.digest = digest
         self.files = files
@@ -71,6 +76,17 @@ class InputDirectory:
             self.file_count += directory.file_count
             self.depth = max(self.depth, directory.depth + 1)
             self.path_bytes = max(self.path_bytes, len(name.encode()) + 1 + directory.path_bytes)
+        self.tools = self._hash_of_tools(marked)
+
+    def _hash_of_tools(self, marked: Collection[str]) -> bytes:
+        tools = {name: self.files[name].digest.hash.encode() for name in marked}
+        tools |= {name: below.tools for name, below in self.directories.items() if below.tools}
+        if not tools:
+            return b""
+        hasher = hashlib.sha256()
+        for name, tool in sorted(tools.items()):
+            hasher.update(b"%s\0%s\0" % (name.encode(), tool.hex().encode()))
+        return hasher.digest()
 
 
 EMPTY_DIRECTORY = InputDirectory(digest_of(b"", SHA256), {}, {}, {})
@@ -191,6 +207,7 @@ class InputTrees:
                     },
                     {name: made[child] for name, child in below.items()},
                     {node.name: node.target for node in message.symlinks},
+                    [node.name for node in message.files if _is_tool(node)],
                 )
                 self._directories[digest] = directory
         return made[root]
@@ -209,6 +226,12 @@ def _digest(node: FileNode | DirectoryNode, root: Digest) -> Digest:
     """The digest in a Directory that `parse_directory` found good; all are of one function (D5)."""
     digest = node.digest
     return Digest(digest.hash, digest.size_bytes, root.function)
+
+
+def _is_tool(node: FileNode) -> bool:
+    return node.HasField("node_properties") and any(
+        node_property.name == _TOOL_MARK for node_property in node.node_properties.properties
+    )
 
 
 def _files(directory: Directory, root: Digest) -> list[FileKey]:

@@ -65,6 +65,10 @@ class LogFile:
             os.ftruncate(self.fd, size_bytes)
         return is_longer
 
+    def write(self, data: bytes) -> None:
+        """Adds to it in the name of the command."""
+        self._file.write(data)
+
     def clear(self) -> None:
         """Empties it, if something is in it."""
         if self.size_bytes:
@@ -78,7 +82,8 @@ class Runner:
     """Runs one command at a time, under `uid` or this process's own one; see slot_process.py.
 
     An async context manager. `stdout` and `stderr` hold what the last command wrote. Commands write
-    to `directory` and are held to `limits`, by means of a `cgroup` where there is one.
+    to `directory` and are held to `limits`, by means of a `cgroup` where there is one. With a
+    `conversation`, a descriptor, that is a command's standard input and output.
     """
 
     def __init__(
@@ -88,7 +93,9 @@ class Runner:
         bubblewrap: str | None = None,
         limits: Limits | None = None,
         cgroup: SlotCgroup | None = None,
+        conversation: int | None = None,
     ) -> None:
+        self._conversation = conversation
         self._directory = directory
         self._uid = uid
         self._bubblewrap = bubblewrap
@@ -125,9 +132,11 @@ class Runner:
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         seccomp = sealed_file(filter_program())
-        fds = (theirs.fileno(), self.stdout.fd, self.stderr.fd, seccomp)
+        output = self.stdout.fd if self._conversation is None else self._conversation
+        fds = (theirs.fileno(), output, self.stderr.fd, seccomp)
         settings = {
             "uid": self._uid,
+            "is_conversation": self._conversation is not None,
             "sandbox": "bubblewrap" if self._bubblewrap else "filter" if is_supported() else "none",
             **self._enforcement.begin(),
         }

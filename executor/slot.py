@@ -2,15 +2,19 @@
 
 SLOT/root    the input root
 SLOT/tmp     the command's TMPDIR, empty at its start; its /tmp in a sandbox
+SLOT/warm    the same for a persistent worker, for as long as it lives
 SLOT/trash   what is being removed; no action can reach it
 """
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.reapi.executor.v1.isolation_pb2 import Isolation
 
 from .action_uid import ActionUid
@@ -19,6 +23,8 @@ from .command import DEFAULT_PATH, PreparedCommand
 from .device_nodes import make_devices, remove_devices
 from .limits import Limits
 from .local_cache import LocalCache, LocalFile
+from .persistent_worker import PersistentWorker
+from .persistent_workers import PersistentWorkers
 from .root_enclosure import with_root
 from .roots import Root
 from .run_outcome import RunOutcome
@@ -26,6 +32,9 @@ from .runner import Runner
 from .sandbox import TEMPORARY, Bubblewrap, Enclosure
 from .staged_tree import StagedTree
 from .trash import Trash
+from .work_request import Work
+
+_FOR_EVER_SECONDS = 1e9
 
 
 class Slot:
@@ -45,6 +54,7 @@ class Slot:
         bubblewrap: Bubblewrap | None = None,
         limits: Limits | None = None,
         cgroups: Cgroups | None = None,
+        persistent_worker_idle_seconds: float = 0,
     ) -> None:
         self.limits = limits or Limits()
         self._cgroups = cgroups
@@ -55,6 +65,7 @@ class Slot:
         self._stack = AsyncExitStack()
         temporary = TEMPORARY if bubblewrap else str(directory / "tmp")
         self.default_environment = {"PATH": DEFAULT_PATH, "TMPDIR": temporary}
+        self.persistent_workers = PersistentWorkers(persistent_worker_idle_seconds)
         self.tree: StagedTree
         self.runner: Runner
         self._trash: Trash
@@ -71,13 +82,30 @@ class Slot:
         trash = self._trash = Trash(self._directory / "trash")
         self.tree = StagedTree(str(self._directory / "root"), uid, self._cache, trash)
         self._temporary = StagedTree(str(self._directory / "tmp"), uid, self._cache, trash)
-        program = self._bubblewrap.program if self._bubblewrap else None
-        cgroup = self._cgroups.slot(self._directory.name) if self._cgroups else None
-        if cgroup:
-            self._stack.callback(cgroup.close)
-        runner = Runner(self._directory, uid, program, self.limits, cgroup)
-        self.runner = await self._stack.enter_async_context(runner)
+        self._warm = StagedTree(str(self._directory / "warm"), uid, self._cache, trash)
+        self.runner = await self._stack.enter_async_context(self._open_runner())
+        self._stack.push_async_callback(self.persistent_workers.end)
         return self
+
+    @asynccontextmanager
+    async def _open_runner(self, conversation: int | None = None) -> AsyncIterator[Runner]:
+        """A runner of this slot, in a cgroup of its own: one for actions, and one that is spoken
+        to, for a persistent worker."""
+        name = self._directory.name if conversation is None else f"{self._directory.name}-warm"
+        cgroup = self._cgroups.slot(name) if self._cgroups else None
+        try:
+            async with Runner(
+                self._directory,
+                self._uid.number if self._uid else None,
+                self._bubblewrap.program if self._bubblewrap else None,
+                self.limits,
+                cgroup,
+                conversation,
+            ) as runner:
+                yield runner
+        finally:
+            if cgroup:
+                cgroup.close()
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -96,6 +124,7 @@ class Slot:
         Without bubblewrap it has the network of the executor, whatever `network` says. What was
         made to mount upon and would be seen among the outputs is gone afterwards.
         """
+        await self.persistent_workers.end()
         try:
             if self._bubblewrap is not None:
                 enclosure = self._enclosure(self._bubblewrap, root, network=network)
@@ -149,6 +178,76 @@ class Slot:
             )
         finally:
             remove_devices(self.tree.path, devices)
+
+    def can_work(self, root: Root) -> bool:
+        """Whether `work` is possible for a command with that root file system."""
+        has_host_tools = root.mounts is None and root.image is None
+        return has_host_tools and self.persistent_workers.idle_seconds > 0
+
+    async def work(
+        self,
+        command: PreparedCommand,
+        root: Root,
+        work: Work,
+        timeout_seconds: float,
+        *,
+        network: bool = False,
+    ) -> RunOutcome:
+        """Has a persistent worker do `work`, in the input root that is staged; as `run`.
+
+        Raises WorkerFailed: what it did to the tree is then to be undone.
+        """
+        self.runner.stdout.clear()
+        self.runner.stderr.clear()
+        # A tree that was made anew is another directory to a process that is in it.
+        place = os.stat(self.tree.path).st_ino
+        outcome, output = await self.persistent_workers.run(
+            (work.key, place),
+            lambda: self._persistent_worker(command, root, work, network=network),
+            work.request,
+            timeout_seconds,
+        )
+        self.runner.stderr.write(output.encode())
+        return outcome
+
+    @asynccontextmanager
+    async def _persistent_worker(
+        self, command: PreparedCommand, root: Root, work: Work, *, network: bool
+    ) -> AsyncIterator[PersistentWorker]:
+        environment = dict(command.environment)
+        enclosure = None
+        if self._bubblewrap is not None:
+            enclosure = replace(
+                self._enclosure(self._bubblewrap, root, network=network), temporary=self._warm.path
+            )
+            directory = enclosure.working_directory(command.working_directory)
+        else:
+            directory = "/".join((self.tree.path, *command.working_directory))
+            if environment["TMPDIR"] == self._temporary.path:
+                environment["TMPDIR"] = self._warm.path
+        started_ns = time.time_ns()
+
+        async def start(runner: Runner) -> RunOutcome:
+            return await runner.run(
+                work.key.startup, environment, directory, _FOR_EVER_SECONDS, enclosure
+            )
+
+        try:
+            async with PersistentWorker(self._open_runner, start) as worker:
+                yield worker
+        finally:
+            await uninterrupted(self._warm.restore(started_ns))
+
+    def suitability(self, input_root_hash: str, client_key: str | None) -> tuple[bool, bool]:
+        """Greater for a slot that has more of what an action needs, or loses less by it.
+
+        A persistent worker comes first, for it costs most to start; then the input root.
+        """
+        directory = self.tree.directory
+        return (
+            self.persistent_workers.client_key == client_key,
+            directory is not None and directory.digest.hash == input_root_hash,
+        )
 
     def isolation(self, root: Root, *, network: bool) -> Isolation:
         """What `run` keeps a command apart from, for the metadata of its result."""

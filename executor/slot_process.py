@@ -113,8 +113,9 @@ class SlotProcess:
         self._processes = ProcessLimit(*processes) if processes else None
         self._killed_first = KilledFirst()
         self._status, status = map(_out_of_the_way, os.pipe2(os.O_NONBLOCK))
+        stdin = stdout if settings["is_conversation"] else os.open(os.devnull, os.O_RDONLY)
         self._file_actions = [
-            (os.POSIX_SPAWN_DUP2, os.open(os.devnull, os.O_RDONLY), 0),
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_DUP2, self._stderr, 2),
         ]
@@ -379,7 +380,8 @@ def main() -> None:
     """Arguments: the descriptors of control, stdout, stderr and the filter, and settings as JSON.
 
     Of those, `uid` is what commands run under, or null; `sandbox` is "bubblewrap", whose command
-    lines they are then, "filter" for the filter alone, or "none"; slot_limits.py has the others.
+    lines they are then, "filter" for the filter alone, or "none"; in a conversation their stdin is
+    what their stdout is, else it is empty; slot_limits.py has the others.
     """
     control, *logs, seccomp = map(_out_of_the_way, map(int, sys.argv[1:5]))
     stdout, stderr = logs

@@ -12,6 +12,7 @@ from typing import NamedTuple, Self
 
 from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import Cancelled, ReapiError, ResourceExhausted, status_of
+from reapi.core.execution_properties import PERSISTENT_WORKER_KEY
 from reapi.core.interfaces import BlobStore
 from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
@@ -134,6 +135,7 @@ class Worker:
                 bubblewrap=self.sandbox.bubblewrap,
                 limits=config.limits,
                 cgroups=cgroups,
+                persistent_worker_idle_seconds=config.persistent_worker_idle_seconds,
             )
             self._give_back(await self._stack.enter_async_context(slot))
 
@@ -220,7 +222,7 @@ class Worker:
             self._cache,
             self._roots,
         )
-        slot = await self._take_slot(lease.action.input_root_digest.hash)
+        slot = await self._take_slot(lease)
         try:
             await self._run(held, action, slot)
         finally:
@@ -270,15 +272,15 @@ class Worker:
         if self._is_draining and not self._held:
             self._start(self._link.leave())
 
-    async def _take_slot(self, input_root_hash: str) -> Slot:
-        """A free slot: one that holds the input root already, else the one used last."""
+    async def _take_slot(self, lease: Lease) -> Slot:
+        """The free slot that suits best; of equal ones that which was used last."""
         await self._free_slots.acquire()
-        for slot in self._free:
-            directory = slot.tree.directory
-            if directory is not None and directory.digest.hash == input_root_hash:
-                self._free.remove(slot)
-                return slot
-        return self._free.pop()
+        root = lease.action.input_root_digest.hash
+        keys = (p.value for p in lease.platform.properties if p.name == PERSISTENT_WORKER_KEY)
+        client_key = next(keys, None)
+        slot = max(reversed(self._free), key=lambda slot: slot.suitability(root, client_key))
+        self._free.remove(slot)
+        return slot
 
     def _give_back(self, slot: Slot) -> None:
         self._free.append(slot)

@@ -21,13 +21,11 @@ SOURCES = (
     "reapi/admin/v1/admin.proto",
     "reapi/executor/v1/isolation.proto",
     "reapi/executor/v1/usage.proto",
+    "reapi/executor/v1/worker_protocol.proto",
     "reapi/scheduler/v1/scheduler.proto",
     "reapi/worker/v1/worker.proto",
 )
-MOVED_IMPORT = re.compile(
-    r"^from (build\.bazel|google\.bytestream|reapi\.(?:admin|executor|scheduler|worker))",
-    re.MULTILINE,
-)
+MOVED_IMPORT = re.compile(r"^from (build\.bazel|google\.bytestream|reapi\.\w+\.v\d)", re.MULTILINE)
 
 
 def generate(target: Path) -> None:

@@ -93,6 +93,7 @@ def _executor_config(config: ServerConfig) -> ExecutorConfig:
         sandbox=config.executor.sandbox,
         sandbox_paths=config.executor.sandbox_paths,
         ordinal=config.executor.number(),
+        persistent_worker_idle_seconds=config.executor.persistent_worker_idle_seconds,
         cache_max_size_bytes=config.executor.cache_max_size_bytes,
         limits=config.executor.limits.limits(),
     )

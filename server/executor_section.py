@@ -47,6 +47,9 @@ class ExecutorSection(Section):
     sandbox: SandboxSetting = "auto"
     # Paths of this machine that actions see in the sandbox, read-only, beside /usr and the like.
     sandbox_paths: list[str] = Field(default_factory=list)
+    # How long a persistent worker (a compiler that Bazel marks as one) waits for its next action
+    # before it is ended; 0 for none at all.
+    persistent_worker_idle_seconds: NotNegative = 300
     # Cached inputs beyond this are removed, oldest use first.
     cache_max_size_bytes: Positive = 20 << 30
     # What one action may use.

@@ -45,6 +45,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change 
 @dataclass(frozen=True)
 class Executable:
     data: bytes
+    is_tool: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def add_tree(store: MemoryBlobStore, tree: Tree) -> Digest:
             directory.files.add(name=name, digest=store.add(node).to_message())
         elif isinstance(node, Executable):
             digest = store.add(node.data).to_message()
-            directory.files.add(name=name, digest=digest, is_executable=True)
+            file = directory.files.add(name=name, digest=digest, is_executable=True)
+            if node.is_tool:
+                file.node_properties.properties.add(name="bazel_tool_input", value="true")
         elif isinstance(node, Link):
             directory.symlinks.add(name=name, target=node.target)
         else:
@@ -104,6 +107,8 @@ def add_lease(
     )
     digest = store.add(action.SerializeToString())
     lease = Lease(digest_function=1, action_digest=digest.to_message(), action=action)
+    for name, value in (platform or {}).items():
+        lease.platform.properties.add(name=name, value=value)
     lease.key.operation_name = f"operations/{digest.hash[:8]}"
     lease.key.epoch = 1
     lease.timeout.FromMilliseconds(round(timeout_seconds * 1000))
@@ -201,6 +206,7 @@ async def open_harness(
     sandbox_paths: Sequence[str] = (),
     limits: Limits | None = None,
     cgroups: Cgroups | None = None,
+    persistent_worker_idle_seconds: float = 0,
 ) -> AsyncIterator[Harness]:
     """Skips the test when the `sandbox` does not work here."""
     area = WorkArea(directory / "cache")
@@ -217,6 +223,7 @@ async def open_harness(
                 bubblewrap=choice.bubblewrap,
                 limits=limits,
                 cgroups=cgroups,
+                persistent_worker_idle_seconds=persistent_worker_idle_seconds,
             ) as slot,
         ):
             roots = Roots(find_abilities(choice, area.sandbox), images)
