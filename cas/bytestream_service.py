@@ -1,11 +1,13 @@
-"""google.bytestream.ByteStream: blobs of any size, in chunks (conformance 1.5)."""
+"""google.bytestream.ByteStream: blobs of any size, in chunks (conformance 1.5), and live logs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from reapi.core.digest import Digest
-from reapi.core.errors import InvalidArgument, OutOfRange
+from reapi.core.errors import InvalidArgument, NotFound, OutOfRange
 from reapi.core.instances import Instances
-from reapi.core.interfaces import BlobStore, Call
+from reapi.core.interfaces import BlobStore, Call, OperationLogs
+from reapi.core.log_name import LogName, parse_log_name
 from reapi.core.resource_name import parse_read_name, parse_write_name
 from reapi.core.rpc import Method, bind
 from reapi.protos.google.bytestream import bytestream_pb2
@@ -30,7 +32,8 @@ _EXISTS_COMPRESSED = -1
 
 
 class ByteStreamService:
-    """Reads from the store, and writes through resumable uploads."""
+    """Reads from the store, and writes through resumable uploads. `logs` are None where no actions
+    are run."""
 
     def __init__(
         self,
@@ -38,11 +41,13 @@ class ByteStreamService:
         uploads: Uploads,
         instances: Instances,
         compressed: CompressedSource | None = None,
+        logs: OperationLogs | None = None,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
         self._instances = instances
         self._compressed = compressed
+        self._logs = logs
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
@@ -57,23 +62,56 @@ class ByteStreamService:
         )
 
     async def read(self, request: ReadRequest, call: Call) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS8, BS11)."""
+        """The bytes of a blob, from an offset and up to a limit (BS6, BS7, BS8, BS11); or of a log,
+        as they are printed (BS24)."""
+        log = parse_log_name(request.resource_name)
+        if log is not None:
+            async with aclosing(self._read_log(log, request, call)) as parts:
+                async for part in parts:
+                    yield length_delimited(_DATA_FIELD, part)
+            return
+        async for chunk in await self._read_blob(request):
+            # A ReadResponse, with one copy of the bytes instead of three.
+            yield length_delimited(_DATA_FIELD, chunk)
+
+    async def _read_blob(self, request: ReadRequest) -> AsyncIterator[bytes]:
         _, digest, compressor = parse_read_name(request.resource_name, self._instances)
-        if not 0 <= request.read_offset <= digest.size_bytes:
-            raise OutOfRange(f"read_offset {request.read_offset} of {digest.size_bytes} bytes")
-        if request.read_limit < 0:
-            raise InvalidArgument(f"read_limit {request.read_limit} is negative")
+        _check_range(request, digest.size_bytes)
         if compressor:
             if request.read_limit:
                 raise InvalidArgument("read_limit is not possible in a compressed blob")
-            chunks = await self._read_zstd(digest, request.read_offset)
-        else:
-            chunks = self._blobs.read(
-                digest, offset=request.read_offset, limit=request.read_limit or None
-            )
-        async for chunk in chunks:
-            # A ReadResponse, with one copy of the bytes instead of three.
-            yield length_delimited(_DATA_FIELD, chunk)
+            return await self._read_zstd(digest, request.read_offset)
+        return self._blobs.read(
+            digest, offset=request.read_offset, limit=request.read_limit or None
+        )
+
+    async def _read_log(
+        self, name: LogName, request: ReadRequest, call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """Waits for what is not printed yet. An offset behind the end is noticed at the end."""
+        self._instances.check(name.instance_name)
+        _check_range(request, None)
+        if self._logs is None:
+            raise NotFound("this server runs no actions, so there are no logs")
+        position = request.read_offset
+        end = position + request.read_limit if request.read_limit else None
+        async with aclosing(self._logs.read(name, position, call)) as parts:
+            async for part in parts:
+                if isinstance(part, Digest):
+                    _check_range(request, part.size_bytes)
+                    chunks = self._blobs.read(
+                        part,
+                        offset=min(position, part.size_bytes),
+                        limit=None if end is None else end - position,
+                    )
+                    async for chunk in chunks:
+                        yield chunk
+                    return
+                part = part if end is None else part[: end - position]
+                position += len(part)
+                yield part
+                if position == end:
+                    return
 
     async def _read_zstd(self, digest: Digest, offset: int) -> AsyncIterator[bytes]:
         if self._compressed is not None and offset == 0:
@@ -120,6 +158,15 @@ class ByteStreamService:
             return QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
         received = self._uploads.received_bytes(request.resource_name)
         return QueryWriteStatusResponse(committed_size=received)
+
+
+def _check_range(request: ReadRequest, size_bytes: int | None) -> None:
+    """`size_bytes` is None while that is not known."""
+    largest = request.read_offset if size_bytes is None else size_bytes
+    if not 0 <= request.read_offset <= largest:
+        raise OutOfRange(f"read_offset {request.read_offset} of {largest} bytes")
+    if request.read_limit < 0:
+        raise InvalidArgument(f"read_limit {request.read_limit} is negative")
 
 
 async def _receive(

@@ -1,6 +1,7 @@
 """The services over an open storage."""
 
 from reapi.core.instances import Instances
+from reapi.core.interfaces import OperationLogs
 from reapi.core.rpc import Method
 
 from .action_cache_service import ActionCacheService
@@ -12,7 +13,13 @@ from .result_admin_service import ResultAdminService
 from .storage import Storage
 
 
-def services(storage: Storage, instances: Instances, *, has_execution: bool) -> list[Method]:
+def services(
+    storage: Storage,
+    instances: Instances,
+    *,
+    has_execution: bool,
+    logs: OperationLogs | None = None,
+) -> list[Method]:
     """The rows of all services that storage offers; `has_execution` is for GetCapabilities.
 
     Their calls are noted for pins.
@@ -23,7 +30,7 @@ def services(storage: Storage, instances: Instances, *, has_execution: bool) -> 
     methods = [
         *CapabilitiesService(instances, has_execution=has_execution).methods(),
         *cas.methods(),
-        *ByteStreamService(reads, storage.uploads, instances, blobs).methods(),
+        *ByteStreamService(reads, storage.uploads, instances, blobs, logs).methods(),
         *ActionCacheService(storage.action_cache, reads, instances).methods(),
     ]
     admin = ResultAdminService(storage.parts.results, storage.presence.now)

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,8 @@ from .fleet import Fleet
 from .history import explain, list_history
 from .image import ImportedImage, read_image
 from .listing import list_directory
+from .live_output import OnOutput
+from .logs import read_log
 from .merkle import LocalTree, build_tree
 from .model import (
     ActionDetails,
@@ -32,6 +34,7 @@ from .model import (
     Explanation,
     HistoryEntry,
     HistoryQuery,
+    LogStream,
     Operation,
     ResultQuery,
     RunProgress,
@@ -108,6 +111,7 @@ class Client:
         skip_cache_lookup: bool = False,
         download_outputs: bool = True,
         on_progress: OnRunProgress | None = None,
+        on_output: OnOutput | None = None,
         timeout: float | None = None,
     ) -> RunResult:
         """Runs a command remotely on local files, and writes its outputs back.
@@ -117,6 +121,9 @@ class Client:
         result. Raises CommandTimedOut when the command took more than `command_timeout` seconds,
         NotFound for an input that does not exist. With `skip_cache_lookup` the command runs even
         if its result is cached.
+
+        `on_output` is given what the command prints as it does so, and all of it before this
+        returns or raises CommandTimedOut; what it raises ends the run.
         """
         spec = CommandSpec(
             arguments=command,
@@ -136,6 +143,7 @@ class Client:
                 skip_cache_lookup=skip_cache_lookup,
                 download_outputs=download_outputs,
                 on_progress=on_progress or _ignore,
+                on_output=on_output,
             )
 
     async def execute(
@@ -144,21 +152,20 @@ class Client:
         *,
         skip_cache_lookup: bool = False,
         on_progress: OnRunProgress | None = None,
+        on_output: OnOutput | None = None,
         timeout: float | None = None,
     ) -> RunResult:
         """Executes an action whose blobs are on the server; downloads nothing but its logs.
 
-        Raises BlobsMissing when blobs are not there, CommandTimedOut as `run` does. The paths of
-        the outputs are relative to the working directory of the command.
+        Raises BlobsMissing when blobs are not there, CommandTimedOut as `run` does; `on_output` as
+        there. The paths of the outputs are relative to the working directory of the command.
         """
         async with self._ready(action_digest.function, timeout):
-            response, operation = await self._runner.execute(
+            return await self._runner.execute(
                 action_digest,
                 skip_cache_lookup=skip_cache_lookup,
                 on_progress=on_progress or _ignore,
-            )
-            return await self._runner.result_of(
-                action_digest, response, operation.name, working_directory=""
+                on_output=on_output,
             )
 
     async def get_action_result(
@@ -326,6 +333,25 @@ class Client:
         """An operation as it is now; raises NotFound."""
         async with _deadline(timeout):
             return await get_operation(self._channel, name, function=self._function)
+
+    async def read_log(
+        self, name: str, stream: LogStream = "stdout", *, follows: bool = True
+    ) -> AsyncGenerator[bytes, None]:
+        """What the command of an operation prints to `stream`, from its beginning.
+
+        Ends with the operation; without `follows`, where the command has come by now. A server
+        other than ours may not tell that, and then it ends with the operation, too. Raises
+        NotFound for a name that the server does not know (any more), Unimplemented when it does
+        not tell what an operation prints before its end. An action that is run once more, since
+        its worker was lost, goes on where the reader is.
+        """
+        operation = await get_operation(self._channel, name, function=self._function)
+        function = operation.action_digest.function if operation.action_digest else self._function
+        log = read_log(self._channel, self._store, operation, stream, function, follows=follows)
+        async with aclosing(log) as chunks:
+            async for chunk in chunks:
+                if chunk:
+                    yield chunk
 
     @property
     def fleet(self) -> Fleet:

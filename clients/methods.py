@@ -136,6 +136,12 @@ LIST_HISTORY = _method(
     scheduler_pb2.ListHistoryRequest,
     scheduler_pb2.ListHistoryResponse,
 )
+READ_LOG = _method(
+    _SCHEDULER,
+    "SchedulerService.ReadLog",
+    scheduler_pb2.ReadLogRequest,
+    scheduler_pb2.ReadLogResponse,
+)
 HEALTH_WATCH = _method(
     _HEALTH, "Health.Watch", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 )

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from reapi.core.digest import Digest
 from reapi.core.errors import DeadlineExceeded
@@ -28,7 +29,8 @@ class Operation:
     """One state of an operation; `response`, the protocol's own message, is set once it is done.
 
     `position` is its place in the queue from 1, or 0; `reason` says why it waits or why this
-    worker runs it. Servers other than ours do not tell what follows `response`.
+    worker runs it. `stdout_name` and `stderr_name` are resources of ByteStream with what its
+    command prints. Servers other than ours do not tell what follows `response`.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Operation:
     reason: str = ""
     invocation: str = ""
     target: str = ""
+    stdout_name: str = ""
+    stderr_name: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -74,6 +78,22 @@ class RunProgress:
 
     activity: Activity
     transfer: Progress | None = None
+
+
+LogStream = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that a command has printed to `stream`.
+
+    `is_anew` if they take the place of all that came before: the action was run once more, since
+    its worker was lost, and printed something else.
+    """
+
+    stream: LogStream
+    data: bytes
+    is_anew: bool = False
 
 
 class EntryKind(enum.StrEnum):

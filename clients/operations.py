@@ -105,6 +105,8 @@ def operation_of(message: operations_pb2.Operation, function: DigestFunction = S
         reason=state.reason,
         invocation=state.invocation,
         target=state.target,
+        stdout_name=metadata.stdout_stream_name,
+        stderr_name=metadata.stderr_stream_name,
     )
 
 

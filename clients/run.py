@@ -20,11 +20,11 @@ from .channel import Channel
 from .download import download
 from .execution import execute
 from .file_digests import FileDigests
+from .live_output import LiveOutput, OnOutput, live_output
 from .model import (
     Activity,
     CommandSpec,
     CommandTimedOut,
-    Operation,
     Progress,
     RunProgress,
     RunResult,
@@ -58,6 +58,7 @@ class Runner:
         skip_cache_lookup: bool,
         download_outputs: bool,
         on_progress: OnRunProgress,
+        on_output: OnOutput | None,
     ) -> RunResult:
         """Runs `spec` on the files below `root`, where its outputs are written, too.
 
@@ -66,10 +67,13 @@ class Runner:
         """
         on_progress(RunProgress(Activity.HASHING))
         action = await in_stoppable_thread(partial(_build, root, spec, function, cache_path))
-        response, operation = await self._upload_and_execute(action, skip_cache_lookup, on_progress)
-        result = await self.result_of(
-            action.digest, response, operation.name, working_directory=action.working_directory
-        )
+        async with live_output(self._channel, on_output) as live:
+            response, name = await self._upload_and_execute(
+                action, skip_cache_lookup, on_progress, live
+            )
+            result = await self._result_of(
+                action.digest, response, name, live, working_directory=action.working_directory
+            )
         if download_outputs and action.outputs:
             entries = await output_entries(
                 self._store,
@@ -82,8 +86,12 @@ class Runner:
         return result
 
     async def _upload_and_execute(
-        self, action: LocalAction, skip_cache_lookup: bool, on_progress: OnRunProgress
-    ) -> tuple[ExecuteResponse, Operation]:
+        self,
+        action: LocalAction,
+        skip_cache_lookup: bool,
+        on_progress: OnRunProgress,
+        live: LiveOutput,
+    ) -> tuple[ExecuteResponse, str]:
         """Uploads again what the server says is missing: it may have been evicted (B3)."""
         uploads = 0
         while True:
@@ -95,17 +103,34 @@ class Runner:
                 _transfer(on_progress, Activity.UPLOADING),
             )
             try:
-                return await self.execute(
-                    action.digest, skip_cache_lookup=skip_cache_lookup, on_progress=on_progress
-                )
+                return await self._execute(action.digest, skip_cache_lookup, on_progress, live)
             except BlobsMissing:
                 if uploads == _MOST_UPLOADS:
                     raise
 
     async def execute(
-        self, action_digest: Digest, *, skip_cache_lookup: bool, on_progress: OnRunProgress
-    ) -> tuple[ExecuteResponse, Operation]:
-        """Runs an action whose blobs are uploaded. Its timeout is in the response; every other
+        self,
+        action_digest: Digest,
+        *,
+        skip_cache_lookup: bool,
+        on_progress: OnRunProgress,
+        on_output: OnOutput | None,
+    ) -> RunResult:
+        """Runs an action whose blobs are uploaded; raises CommandTimedOut as `run` does."""
+        async with live_output(self._channel, on_output) as live:
+            response, name = await self._execute(
+                action_digest, skip_cache_lookup, on_progress, live
+            )
+            return await self._result_of(action_digest, response, name, live, working_directory="")
+
+    async def _execute(
+        self,
+        action_digest: Digest,
+        skip_cache_lookup: bool,
+        on_progress: OnRunProgress,
+        live: LiveOutput,
+    ) -> tuple[ExecuteResponse, str]:
+        """The response and the name of the operation. Its timeout is in the response; every other
         failure is raised."""
         operations = execute(
             self._channel,
@@ -118,17 +143,20 @@ class Runner:
                 if operation.response is not None:
                     error = _error(operation.response)
                     if error is not None:
+                        await live.tail()
                         raise error
-                    return operation.response, operation
+                    return operation.response, operation.name
+                live.watch(operation)
                 executing = operation.stage is Stage.EXECUTING
                 on_progress(RunProgress(Activity.EXECUTING if executing else Activity.QUEUED))
         raise Internal("the operation ended without a response")
 
-    async def result_of(
+    async def _result_of(
         self,
         action_digest: Digest,
         response: ExecuteResponse,
         operation_name: str,
+        live: LiveOutput,
         *,
         working_directory: str,
     ) -> RunResult:
@@ -142,6 +170,7 @@ class Runner:
             operation=operation_name,
             message=response.message,
         )
+        live.finish(result)
         if response.status.code == code_pb2.DEADLINE_EXCEEDED:
             raise CommandTimedOut(response.status.message, result)
         return result

@@ -5,7 +5,7 @@ server/compose.py. An implementation is proved by the contract suite of its inte
 tests/contracts/.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ActionResult
@@ -13,6 +13,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Ac
 from .cache_state import CacheFinding
 from .digest import Digest
 from .errors import ReapiError
+from .log_name import LogName
 
 
 class BlobStore(Protocol):
@@ -95,6 +96,24 @@ class CacheInspector(Protocol):
     async def last_removal(self, instance_name: str, action_digest: Digest) -> CacheFinding | None:
         """Why and when a result was taken out: REVOKED, INCOMPLETE or EXPIRED. The last 10,000 of
         all actions are remembered, whatever was stored since.
+        """
+
+
+class OperationLogs(Protocol):
+    """What the commands of operations print, while they run and after their end."""
+
+    def read(
+        self, name: LogName, offset: int, call: "Call"
+    ) -> AsyncGenerator[bytes | Digest, None]:
+        """What is printed from `offset` on, until the operation ends.
+
+        An empty chunk says that all was given that was printed by now; it is repeated now and then
+        while nothing more is. A digest is the last word: that blob is the whole log, from which
+        the rest is to be read; without one nothing is left of it. Raises NotFound when the
+        operation is not known in this instance. `call` is the one that is answered by it.
+
+        An action that is run once more because its worker was lost may print something else the
+        second time; the stream goes on at its offset.
         """
 
 

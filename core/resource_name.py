@@ -23,9 +23,10 @@ RESERVED_SEGMENTS = frozenset(
         "operations",
         "capabilities",
         "compressed-blobs",
+        "logstreams",
     )
 )
-"""Words that no segment of an instance name may be (G7)."""
+"""Words that no segment of an instance name may be (G7; the last one is of log_name.py)."""
 
 _SEGMENTS = {number: segment for segment, number in COMPRESSORS.items()}
 _FUNCTION_NUMBERS = {

@@ -11,6 +11,7 @@ from functools import partial
 from reapi.core.digest import Digest, DigestFunction, parse_digest, parse_function
 from reapi.core.errors import (
     BlobsMissing,
+    Cancelled,
     DeadlineExceeded,
     Internal,
     ReapiError,
@@ -31,7 +32,7 @@ from .outputs import collect_outputs
 from .persistent_worker import WorkerFailed
 from .resource_usage import resource_usage
 from .roots import Root, Roots
-from .run_outcome import RunOutcome
+from .run_outcome import KILLED_EXIT_CODE, RunOutcome
 from .runner import LogFile
 from .slot import Slot
 from .timestamps import Timestamps
@@ -40,6 +41,9 @@ from .work_request import NotWork, work_of
 _LOG = logging.getLogger(__name__)
 TIMEOUT_MESSAGE = "execution timeout exceeded"
 """Clients compare it (Q-SISO1)."""
+
+_CANCELLED_LOGS_SECONDS = 5.0
+"""For storing what a cancelled command printed: its slot is wanted for others."""
 
 _INLINE_LOG_BYTES = 128 << 10
 """What is sent inside the result when asked for; more is there by digest."""
@@ -68,6 +72,7 @@ class Action:
         self._timestamps = Timestamps(self.metadata, lease.queued_timestamp)
         self._timestamps.mark("worker_start")
         self._inputs = EMPTY_DIRECTORY
+        self._has_begun = False
         self.started_ns = time.time_ns()
         """Nothing of the action ran before this time."""
 
@@ -145,6 +150,7 @@ class Action:
         self.metadata.auxiliary_metadata.add().Pack(isolation)
         self._timestamps.mark("execution_start")
         self.started_ns = time.time_ns()
+        self._has_begun = True
         on_start()
         timeout_seconds = self._lease.timeout.ToNanoseconds() / 1e9
         outcome = None
@@ -222,14 +228,7 @@ class Action:
         except ReapiError as failure:
             error = failure
         result.exit_code = outcome.exit_code
-        if stdout := await _add_log(slot.runner.stdout, blobs):
-            result.stdout_digest.CopyFrom(stdout.to_message())
-            if self._lease.inline_stdout and stdout.size_bytes <= _INLINE_LOG_BYTES:
-                result.stdout_raw = blobs.held(stdout) or b""
-        if stderr := await _add_log(slot.runner.stderr, blobs):
-            result.stderr_digest.CopyFrom(stderr.to_message())
-            if self._lease.inline_stderr and stderr.size_bytes <= _INLINE_LOG_BYTES:
-                result.stderr_raw = blobs.held(stderr) or b""
+        await self._add_logs(slot, result, blobs)
         await blobs.upload(self._store)
         self._timestamps.mark("output_upload_completed")
         usage = resource_usage(outcome.usage, self._inputs, slot.tree.fetched, blobs)
@@ -239,6 +238,38 @@ class Action:
         response.result.CopyFrom(result)
         if error is not None:
             response.status.CopyFrom(status_of(error))
+
+    async def _add_logs(self, slot: Slot, result: re_pb2.ActionResult, blobs: OutputBlobs) -> None:
+        if stdout := await _add_log(slot.runner.stdout, blobs):
+            result.stdout_digest.CopyFrom(stdout.to_message())
+            if self._lease.inline_stdout and stdout.size_bytes <= _INLINE_LOG_BYTES:
+                result.stdout_raw = blobs.held(stdout) or b""
+        if stderr := await _add_log(slot.runner.stderr, blobs):
+            result.stderr_digest.CopyFrom(stderr.to_message())
+            if self._lease.inline_stderr and stderr.size_bytes <= _INLINE_LOG_BYTES:
+                result.stderr_raw = blobs.held(stderr) or b""
+
+    async def cancelled(self, slot: Slot) -> re_pb2.ExecuteResponse:
+        """The response after `run` was cancelled: with what the command printed, if it had begun
+        and if that can be stored within seconds. The slot must not be restored before."""
+        error = Cancelled("the operation was cancelled")
+        response = re_pb2.ExecuteResponse(status=status_of(error))
+        if not self._has_begun:
+            return response
+        function = parse_function(self._lease.digest_function, len(self._lease.action_digest.hash))
+        blobs = OutputBlobs(function)
+        result = re_pb2.ActionResult(exit_code=KILLED_EXIT_CODE)
+        try:
+            async with asyncio.timeout(_CANCELLED_LOGS_SECONDS):
+                await self._add_logs(slot, result, blobs)
+                await blobs.upload(self._store)
+        except (ReapiError, TimeoutError) as failure:
+            _LOG.warning("what a cancelled command printed is lost: %s", failure)
+            return response
+        self._timestamps.mark("worker_completed")
+        result.execution_metadata.CopyFrom(self.metadata)
+        response.result.CopyFrom(result)
+        return response
 
 
 async def _add_log(log: LogFile, blobs: OutputBlobs) -> Digest | None:

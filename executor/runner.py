@@ -196,12 +196,12 @@ class Runner:
             outcome = await uninterrupted(self._ask({"run": command}), on_cancel=self._kill)
         finally:
             await self._watch.stop()
+            too_long = self._cut_logs()
         if "refused" in outcome:
             raise InvalidArgument(f"the command cannot be started: {outcome['refused']}")
         if "failed" in outcome:
             raise ResourceExhausted(f"this worker cannot start a process: {outcome['failed']}")
         usage = ProcessUsage(**outcome.pop("usage"))
-        too_long = self._cut_logs()
         breach = self._breach or too_long
         return self._enforcement.explained(RunOutcome(**outcome, usage=usage), breach)
 

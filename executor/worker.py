@@ -27,6 +27,7 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
     Lease,
     LeaseKey,
     Progress,
+    ReadLog,
     Register,
     Registered,
     Resource,
@@ -43,6 +44,7 @@ from .roots import RootAbilities, Roots, find_abilities
 from .sandbox_choice import SandboxChoice, choose_sandbox
 from .scheduler_link import SchedulerLink
 from .slot import Slot
+from .watched_logs import WatchedLogs
 from .work_area import WorkArea
 
 _LOG = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Worker:
         self._stack = AsyncExitStack()
         self._trees = InputTrees()
         self._held: dict[_Key, _Held] = {}
+        self._logs = WatchedLogs(self._send, config.limits.log_size_bytes)
         self._free: list[Slot] = []
         self._free_slots = asyncio.Semaphore(0)
         self._is_draining = False
@@ -144,9 +147,12 @@ class Worker:
 
     async def run(self) -> None:
         """Works until `drain` is through. Cancelling it kills what runs and reports nothing."""
-        async with asyncio.TaskGroup() as self._tasks:
-            if not self._is_draining:
-                await self._link.run()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                if not self._is_draining:
+                    await self._link.run()
+        finally:
+            self._logs.close()
 
     def drain(self) -> None:
         """Takes no new leases; `run` ends when the scheduler has all completions."""
@@ -186,6 +192,15 @@ class Worker:
             case "completion_received":
                 self._held.pop(_key(response.completion_received.key), None)
                 self._leave_if_done()
+            case "read_log":
+                self._read_log(response.read_log)
+
+    def _read_log(self, request: ReadLog) -> None:
+        held = self._held.get(_key(request.key))
+        if held is None or held.completion is not None:
+            self._logs.refuse(request)
+        else:
+            self._logs.ask(request)
 
     def _registered(self, registered: Registered) -> None:
         self.has_joined.set()
@@ -238,6 +253,7 @@ class Worker:
         progress: list[asyncio.TimerHandle] = []
 
         def on_start() -> None:
+            self._logs.begin(held.lease.key, slot.runner)
             loop = asyncio.get_running_loop()
             message = ConnectRequest(
                 progress=Progress(key=held.lease.key, metadata=action.metadata)
@@ -250,12 +266,15 @@ class Worker:
         finally:
             for timer in progress:
                 timer.cancel()
-        if held.run.cancelled():
-            self._complete(held, _response(Cancelled("the operation was cancelled")))
+        if held.is_revoked:
+            self._logs.end(held.lease.key)
+        elif held.run.cancelled():
+            self._complete(held, await action.cancelled(slot))
         else:
             self._complete(held, held.run.result())
 
     def _complete(self, held: _Held, response: ExecuteResponse) -> None:
+        self._logs.end(held.lease.key)
         if not held.is_revoked:
             completion = Completion(key=held.lease.key, response=response)
             held.completion = ConnectRequest(completion=completion)

@@ -56,8 +56,10 @@ from .events import (
 from .execution_state import ExecutionStates
 from .journal import Journal
 from .journal_store import JournalStore
+from .late_logs import LateLogs
 from .lease_builder import LeaseBuilder
 from .live_operation import LiveOperation
+from .log_reads import LogReads
 from .model import LeaseKey, Stage, Worker
 from .opened_history import History
 from .operation_book import Announcement, OperationBook, Page
@@ -105,6 +107,8 @@ class Dispatcher:
             lambda live, is_asked: states.of(self._queue, live, is_asked=is_asked),
         )
         self._links = WorkerLinks(config.heartbeat_seconds)
+        self.log_reads = LogReads(self._links)
+        self.late_logs = LateLogs()
         self._leases = LeaseBuilder(
             blobs,
             max_blob_bytes=config.lease_max_blob_bytes,
@@ -199,6 +203,19 @@ class Dispatcher:
             self._apply(WaiterJoined(name))
         return live
 
+    def live(self, name: str) -> LiveOperation | None:
+        """A live operation, for one who looks at it without waiting for its end."""
+        return self._operations.live(name)
+
+    def lease(self, name: str) -> tuple[str, LeaseKey] | None:
+        """The worker that runs an operation now, and the lease that it has."""
+        operation = self._queue.operations.get(name)
+        if operation is None:
+            return None
+        execution = self._queue.executions[operation.execution_id]
+        key = (execution.execution_id, execution.epoch)
+        return (execution.worker_id, key) if execution.epoch else None
+
     def leave(self, live: LiveOperation) -> None:
         """Stops watching. Streams that outlive the dispatcher may still call this."""
         if self._is_open and live.name in self._queue.operations:
@@ -237,6 +254,9 @@ class Dispatcher:
         """A worker's stream opens: it is welcomed and may get leases at once."""
         self._links.open(link)
         self._apply(event)
+        self.log_reads.repeat(
+            link.worker_id, lambda key: self._queue.is_current(link.worker_id, *key)
+        )
 
     def disconnect(self, link: WorkerLink) -> None:
         """A worker's stream has ended, perhaps after the dispatcher itself."""
@@ -304,6 +324,7 @@ class Dispatcher:
             else:
                 self._obey(command)
         self._recorder.note(event, commands, response, self._queue, now)
+        self.late_logs.note(commands)
         self._journal.fold(self._queue, now)
         self._alarm.set(self._queue.next_deadline(), now)
         self.changes.tell()
@@ -386,9 +407,13 @@ class Dispatcher:
                 is_outcome = await self._publish(worker_id, key, response)
                 event = LeaseCompleted if is_outcome else LeaseReturned
                 await asyncio.shield(self._apply(event(worker_id, *key), response))
+            if response.HasField("result"):
+                names = self.late_logs.operations(key)
+                await self._operations.add_logs(names, response.result, self._clock.now())
             self._links.acknowledge(worker_id, key)
         finally:
             self._publishing.discard(key)
+            self.late_logs.told(key)
 
     async def _publish(self, worker_id: str, key: LeaseKey, response: ExecuteResponse) -> bool:
         """Stores what is to be cached; False if the worker's words are no outcome of the action."""

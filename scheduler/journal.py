@@ -120,6 +120,12 @@ class Journal:
         if number % _EXPIRE_EVERY == 0:
             self._store.expire(now - self._finished_retention, number - self._max_finished)
 
+    def amend(self, name: str, operation: bytes) -> "asyncio.Future[None]":
+        """Keeps this in place of the last word about an operation that is finished already; the
+        future says when that is done."""
+        self._store.amend(name, operation)
+        return self._store.commit()
+
     def commit(self) -> "asyncio.Future[None]":
         """The coming commit, which carries all that an earlier one could not."""
         return self._store.commit()

@@ -11,6 +11,7 @@ class Changes:
 
     events: list[EventRow] = field(default_factory=list)
     finished: list[FinishedRow] = field(default_factory=list)
+    amended: dict[str, bytes] = field(default_factory=dict)
     expired: tuple[int, int] | None = None
     snapshot: SnapshotRow | None = None
 
@@ -24,6 +25,7 @@ class Changes:
         both = Changes(
             self.events + later.events,
             self.finished + later.finished,
+            self.amended | later.amended,
             later.expired or self.expired,
             self.snapshot,
         )

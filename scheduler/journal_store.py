@@ -59,6 +59,9 @@ class JournalStore(Protocol):
     def finish(self, row: FinishedRow) -> None:
         """One more finished operation."""
 
+    def amend(self, name: str, operation: bytes) -> None:
+        """More is known of a finished operation that was committed; unless it is forgotten."""
+
     def expire(self, finished_before: int, last_number: int) -> None:
         """Forgets finished operations that are older, or whose number is not higher."""
 

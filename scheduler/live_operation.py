@@ -84,8 +84,7 @@ class LiveOperation:
         Thousands of streams may ask at the same change, so for them it is made once, and again only
         when it is a second old: the place in a queue changes with every other operation.
         """
-        if self._error is not None:
-            raise self._error
+        self.check()
         if self._final is not None:
             return self._final
         now = asyncio.get_running_loop().time()
@@ -96,6 +95,11 @@ class LiveOperation:
         self._message = message if self.streams > 1 else None
         self._message_at = now
         return message
+
+    def check(self) -> None:
+        """Raises what `fail` was given."""
+        if self._error is not None:
+            raise self._error
 
     def answer(self) -> bytes:
         """The same for somebody who asks for just this one, and once."""

@@ -7,6 +7,7 @@ from heapq import nsmallest
 from reapi.core.digest import Digest
 from reapi.core.errors import NotFound, ReapiError
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ActionResult,
     ExecuteResponse,
     RequestMetadata,
 )
@@ -114,6 +115,13 @@ class OperationBook:
         for live, final in announcements:
             del self._live[live.name]
             live.finish(final)
+
+    async def add_logs(self, names: Iterable[str], result: ActionResult, now: int) -> None:
+        """What the action of these finished operations printed; durable on return."""
+        for name in names:
+            final = await self._journal.finished(name, now)
+            if final is not None:
+                await self._journal.amend(name, operation_message.with_logs(final, result))
 
     def close(self, error: ReapiError) -> None:
         """Ends the streams of all live operations, which another scheduler may go on with."""

@@ -85,6 +85,11 @@ _FOLD = "DELETE FROM journal_event WHERE sequence <= $1 AND shard = $2"
 _EXPIRE = """
     DELETE FROM journal_finished WHERE shard = $3 AND (finished_at < $1 OR number <= $2)
 """
+_AMEND = """
+    UPDATE journal_finished SET operation = amended.operation
+    FROM unnest($1::text[], $2::bytea[]) AS amended (name, operation)
+    WHERE journal_finished.name = amended.name AND shard = $3
+"""
 
 
 class PostgresqlJournal:
@@ -137,6 +142,9 @@ class PostgresqlJournal:
 
     def finish(self, row: FinishedRow) -> None:
         self._changes.finished.append(row)
+
+    def amend(self, name: str, operation: bytes) -> None:
+        self._changes.amended[name] = operation
 
     def expire(self, finished_before: int, last_number: int) -> None:
         self._changes.expired = finished_before, last_number
@@ -277,11 +285,14 @@ async def _load(session: Connection, shard: str) -> Journaled:
 async def _commit(session: Connection, shard: str, changes: Changes) -> None:
     rows = (*_columns(changes.events, 2), *_columns(changes.finished, 5), shard)
     snapshot, expired = changes.snapshot, changes.expired
-    if snapshot is None and expired is None:
+    if snapshot is None and expired is None and not changes.amended:
         await session.execute(_ROWS, *rows)
         return
     async with session.transaction():
         await session.execute(_ROWS, *rows)
+        if changes.amended:
+            amended = changes.amended
+            await session.execute(_AMEND, list(amended), list(amended.values()), shard)
         if snapshot is not None:
             await session.execute(_SNAPSHOT, *snapshot, shard)
             await session.execute(_FOLD, snapshot[0], shard)

@@ -55,6 +55,9 @@ class RecordedJournal:
     def finish(self, row: FinishedRow) -> None:
         self._inner.finish(row)
 
+    def amend(self, name: str, operation: bytes) -> None:
+        self._inner.amend(name, operation)
+
     def expire(self, finished_before: int, last_number: int) -> None:
         self._inner.expire(finished_before, last_number)
 

@@ -1,7 +1,8 @@
-"""reapi.scheduler.v1.SchedulerService: what operators tell a scheduler and ask it."""
+"""reapi.scheduler.v1.SchedulerService: what operators and frontends tell a scheduler and ask it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 from reapi.core.errors import InvalidArgument
@@ -15,18 +16,24 @@ from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import (
     DrainWorkersResponse,
     GetClusterRequest,
     GetClusterResponse,
+    ReadLogRequest,
+    ReadLogResponse,
     SetExpectedWorkersRequest,
     SetExpectedWorkersResponse,
 )
+from reapi.protos.reapi.worker.v1.worker_pb2 import LogStream
 
 from .cluster import cluster, drain_progress, matching_workers
+from .config import SchedulerConfig
 from .dispatcher import Dispatcher
 from .events import CordonWorkers, PolicySet
+from .operation_logs import OperationLogs
 from .policy import MODULO
 
 _SERVICE = DESCRIPTOR.services_by_name["SchedulerService"]
 _LONGEST_PATTERN = 200
 _LARGEST_FLEET = 1_000_000
+_LOG_STREAMS = (LogStream.LOG_STREAM_STDOUT, LogStream.LOG_STREAM_STDERR)
 _PAUSE_SECONDS = 0.2
 """Between two words about what still runs: a busy fleet changes thousands of times a second."""
 
@@ -34,8 +41,9 @@ _PAUSE_SECONDS = 0.2
 class SchedulerService:
     """The orders are durable when they are answered."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, config: SchedulerConfig, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._logs = OperationLogs(dispatcher, interval_seconds=config.update_interval_seconds)
 
     def methods(self) -> list[Method]:
         """The rows of this service, but for those that explain."""
@@ -46,6 +54,7 @@ class SchedulerService:
                 "DrainWorkers": self.drain_workers,
                 "SetExpectedWorkers": self.set_expected_workers,
                 "GetCluster": self.get_cluster,
+                "ReadLog": self.read_log,
             },
         )
 
@@ -89,6 +98,16 @@ class SchedulerService:
 
     async def get_cluster(self, request: GetClusterRequest, call: Call) -> GetClusterResponse:
         return cluster(self._dispatcher.queue, self._dispatcher.now())
+
+    async def read_log(
+        self, request: ReadLogRequest, call: Call
+    ) -> AsyncGenerator[ReadLogResponse, None]:
+        if request.stream not in _LOG_STREAMS:
+            raise InvalidArgument(f"stream {request.stream} is not stdout or stderr")
+        logs = self._logs.read(request.name, request.instance_name, request.stream, request.offset)
+        async with aclosing(logs):
+            async for response in logs:
+                yield response
 
 
 def _checked(pattern: str) -> str:

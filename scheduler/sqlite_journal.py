@@ -44,6 +44,7 @@ class SqliteJournal:
         self._database = database
         self._events: list[EventRow] = []
         self._finished: list[FinishedRow] = []
+        self._amended: list[tuple[bytes, str]] = []
         self._expired: tuple[int, int] | None = None
         self._commit: asyncio.Future[None] | None = None
 
@@ -73,6 +74,9 @@ class SqliteJournal:
 
     def finish(self, row: FinishedRow) -> None:
         self._finished.append(row)
+
+    def amend(self, name: str, operation: bytes) -> None:
+        self._amended.append((operation, name))
 
     def expire(self, finished_before: int, last_number: int) -> None:
         self._expired = finished_before, last_number
@@ -111,6 +115,10 @@ class SqliteJournal:
             connection.executemany(
                 "INSERT OR REPLACE INTO finished VALUES (?, ?, ?, ?, ?)", self._finished
             )
+        if self._amended:
+            connection.executemany(
+                "UPDATE finished SET operation = ? WHERE name = ?", self._amended
+            )
         if self._expired is not None:
             connection.execute(
                 "DELETE FROM finished WHERE finished_at < ? OR number <= ?", self._expired
@@ -135,4 +143,5 @@ class SqliteJournal:
             return
         self._events.clear()
         self._finished.clear()
+        self._amended.clear()
         self._expired = None

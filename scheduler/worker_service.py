@@ -99,6 +99,8 @@ class WorkerService:
             case "progress":
                 key = _key(request.progress.key)
                 self._dispatcher.progress(worker_id, key, request.progress.metadata)
+            case "log_chunk":
+                self._dispatcher.log_reads.answer(worker_id, request.log_chunk)
             case "drain":
                 self._dispatcher.drain(worker_id)
             case "register":

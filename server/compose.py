@@ -26,6 +26,7 @@ from .config import ServerConfig
 from .edge import open_edge
 from .forward import SERVICE_NAMES, SchedulerForwarder
 from .office import Office
+from .scheduler_logs import SchedulerLogs
 from .scheduler_role import open_term
 from .scheduler_section import ShardSection
 from .sharding import Shard, ShardedForwarder
@@ -91,8 +92,8 @@ async def compose(
         ask = forwarder.ask
     methods = list(scheduler_methods)
     if "frontend" in roles:
-        has_execution = bool(scheduler_methods)
-        methods += services(storage, instances, has_execution=has_execution)
+        logs = SchedulerLogs(scheduler_methods) if scheduler_methods else None
+        methods += services(storage, instances, has_execution=logs is not None, logs=logs)
     health = _health(methods)
     storage.health.add_listener(
         lambda problem: health.set_available(_STORAGE_SERVICES, problem is None)

@@ -32,14 +32,17 @@ from reapi.cas.upload import Uploads
 from reapi.core.errors import Unavailable, Unimplemented
 from reapi.core.instances import Instances
 from reapi.core.interfaces import Call
+from reapi.core.log_name import is_log_name
 from reapi.core.request_metadata import request_metadata_header
 from reapi.core.rpc import Method, StreamHandler, bind
+from reapi.protos.google.bytestream import bytestream_pb2
+from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest
 from reapi.protos.reapi.admin.v1 import admin_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 
 from .config import ServerConfig
 from .edge_capabilities import EdgeCapabilities
-from .forward import SERVICES, Forwarder
+from .forward import SERVICES, Forwarder, path_of
 from .upstream import Upstream, open_upstream
 
 _CACHE_RETENTION_SECONDS = 1
@@ -53,6 +56,7 @@ _IDLE_UPLOAD_SECONDS = 600
 
 _EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
 _JOIN = f"/{worker_pb2.DESCRIPTOR.services_by_name['WorkerService'].full_name}/Connect"
+_READ = bytestream_pb2.DESCRIPTOR.services_by_name["ByteStream"].methods_by_name["Read"]
 _ADMIN = admin_pb2.DESCRIPTOR.services_by_name["ResultAdminService"]
 
 
@@ -150,9 +154,31 @@ def _methods(
     return [
         *capabilities.methods(),
         *CasService(blobs, lambda _: blobs, finder, instances, cache.chunk_records).methods(),
-        *ByteStreamService(blobs, uploads, instances).methods(),
+        *_with_logs(ByteStreamService(blobs, uploads, instances).methods(), upstream),
         *ActionCacheService(results, blobs, instances).methods(),
         *forwarded,
+    ]
+
+
+def _with_logs(methods: Sequence[Method], upstream: Upstream) -> list[Method]:
+    """The same; what the names of logs mean, only the servers know that gave them."""
+    if not upstream.section.runs_actions:
+        return list(methods)
+    relay = cast(StreamHandler, Forwarder(upstream.servers).handler(_READ))
+
+    def reading(read: StreamHandler) -> StreamHandler:
+        def handle(request: ReadRequest, call: Call) -> AsyncGenerator[Any, None]:
+            if is_log_name(request.resource_name):
+                return relay(request.SerializeToString(), call)
+            return read(request, call)
+
+        return handle
+
+    return [
+        replace(method, handler=reading(cast(StreamHandler, method.handler)))
+        if method.path == path_of(_READ)
+        else method
+        for method in methods
     ]
 
 

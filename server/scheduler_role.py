@@ -58,7 +58,7 @@ async def open_term(
         methods = [
             *storage.invocations.watched(execution.methods()),
             *OperationsService(dispatcher).methods(),
-            *SchedulerService(dispatcher).methods(),
+            *SchedulerService(settings, dispatcher).methods(),
             *WorkerService(settings, dispatcher).methods(),
             *ExplainService(explainer, dispatcher.history, instances).methods(),
         ]

@@ -1,5 +1,7 @@
 """`reapi-cli operations`: what runs, what ran, and how to stop it."""
 
+import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group(epilog="\b\nExample:\n  reapi-cli operations list")
 def operations() -> None:
-    """List, show and cancel operations."""
+    """List, show and cancel operations, and see what they print."""
 
 
 @operations.command(
@@ -73,6 +75,23 @@ def cancel_command(name: str) -> None:
 
     async def work(client: "Client") -> None:
         await client.cancel_operation(name)
+
+    with_client(work)
+
+
+@operations.command("logs", epilog="\b\nExample:\n  reapi-cli operations logs -f NAME")
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the operation ends.")
+@click.option("--stderr", "is_stderr", is_flag=True, help="Its stderr in place of its stdout.")
+def logs_command(name: str, follow: bool, is_stderr: bool) -> None:
+    """Print what the command of an operation has printed by now."""
+
+    async def work(client: "Client") -> None:
+        log = client.read_log(name, "stderr" if is_stderr else "stdout", follows=follow)
+        async with aclosing(log) as chunks:
+            async for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
 
     with_client(work)
 

@@ -29,6 +29,11 @@ class ProgressLine:
     ) -> None:
         self._show("")
 
+    def end(self) -> None:
+        """Gives the terminal to somebody else, for good."""
+        self._show("")
+        self._is_shown = False
+
     def show_run(self, progress: "RunProgress") -> None:
         """What a run is doing."""
         transfer = f" {_amount(progress.transfer)}" if progress.transfer else ""

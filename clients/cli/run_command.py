@@ -14,7 +14,7 @@ from .session import with_client
 
 if TYPE_CHECKING:
     from reapi.clients.client import Client
-    from reapi.clients.model import RunResult
+    from reapi.clients.model import Output, RunResult
 
 EPILOG = """\b
 Example:
@@ -55,14 +55,19 @@ def run(
     """Run a command remotely, with the exit code, stdout and stderr that it has there.
 
     All paths are relative to the current directory, which is the root of what the command sees:
-    the inputs, and nothing else. Outputs are written back to the same paths. Interrupting (Ctrl-C)
-    cancels the command.
+    the inputs, and nothing else. Outputs are written back to the same paths. What the command
+    prints comes while it runs, except with --json. Interrupting (Ctrl-C) cancels the command.
     """
     from reapi.clients.model import CommandTimedOut
 
     async def work(client: "Client") -> "tuple[RunResult, bool]":
         try:
             with ProgressLine() as line:
+
+                def show(output: "Output") -> None:
+                    line.end()
+                    _write(output)
+
                 result = await client.run(
                     command,
                     inputs=inputs,
@@ -74,6 +79,7 @@ def run(
                     root=os.getcwd(),
                     skip_cache_lookup=no_cache,
                     on_progress=line.show_run,
+                    on_output=None if as_json else show,
                 )
         except CommandTimedOut as error:
             return error.result, True
@@ -84,11 +90,19 @@ def run(
     if as_json:
         print_json(result_json(result) | {"exit_code": exit_code, "timed_out": has_timed_out})
         return exit_code
-    for stream, data in ((sys.stdout.buffer, result.stdout), (sys.stderr.buffer, result.stderr)):
-        stream.write(data)
-        stream.flush()
     if has_timed_out:
         click.echo("reapi-cli: the command took longer than its timeout and was killed", err=True)
     elif result.message:
         click.echo(f"reapi-cli: the server says: {result.message}", err=True)
     return exit_code
+
+
+def _write(output: "Output") -> None:
+    if output.is_anew:
+        click.echo(
+            f"\nreapi-cli: the worker was lost and the command run again: its {output.stream} anew",
+            err=True,
+        )
+    stream = sys.stdout.buffer if output.stream == "stdout" else sys.stderr.buffer
+    stream.write(output.data)
+    stream.flush()

@@ -36,6 +36,8 @@ class FakeRun:
     trees: dict[str, re_pb2.Tree] = field(default_factory=dict)
     error: ReapiError | None = None
     hangs: bool = False
+    prints: bytes | None = None
+    """To stdout, as a log that can be read until the test ends the command by `finish`."""
     cached: bool = False
 
 
@@ -44,6 +46,7 @@ class _Operation:
     name: str
     action_digest: Digest
     metadata: re_pb2.ExecuteOperationMetadata
+    run: FakeRun
     response: re_pb2.ExecuteResponse | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -93,10 +96,13 @@ class FakeExecution:
             metadata=re_pb2.ExecuteOperationMetadata(
                 stage=re_pb2.ExecutionStage.EXECUTING, action_digest=action_digest.to_message()
             ),
+            run=run,
         )
+        if run.prints is not None:
+            operation.metadata.stdout_stream_name = f"{operation.name}/stdout"
         self.operations[operation.name] = operation
         self.execute_arrived.set()
-        if not run.hangs:
+        if not run.hangs and run.prints is None:
             self._complete(operation, self._response(run))
         async for message in self._watch(operation):
             yield message
@@ -150,8 +156,24 @@ class FakeExecution:
         yield queued
         if drop_after == 1:
             raise Unavailable("dropped")
+        if operation.run.prints is not None and not operation.changed.is_set():
+            yield self._message(operation)
         await operation.changed.wait()
         yield self._message(operation)
+
+    def log(self, resource_name: str) -> bytes | None:
+        """What was printed so far; None for what is not the name of a log."""
+        operation = self.operations.get(resource_name.removesuffix("/stdout"))
+        return operation.run.prints if operation else None
+
+    async def finished(self, resource_name: str) -> None:
+        """Returns at the end of the operation whose log that is."""
+        await self.operations[resource_name.removesuffix("/stdout")].changed.wait()
+
+    def finish(self, name: str) -> None:
+        """Ends the command of an operation."""
+        operation = self.operations[name]
+        self._complete(operation, self._response(operation.run))
 
     def _message(self, operation: _Operation) -> operations_pb2.Operation:
         message = operations_pb2.Operation(name=operation.name)

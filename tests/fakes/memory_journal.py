@@ -50,6 +50,14 @@ class MemoryJournal:
     def finish(self, row: FinishedRow) -> None:
         self._pending.append(lambda: self.finished_rows.update({row.name: row}))
 
+    def amend(self, name: str, operation: bytes) -> None:
+        def change() -> None:
+            row = self.finished_rows.get(name)
+            if row is not None:
+                self.finished_rows[name] = row._replace(operation=operation)
+
+        self._pending.append(change)
+
     def expire(self, finished_before: int, last_number: int) -> None:
         def change() -> None:
             self.finished_rows = {

@@ -170,19 +170,27 @@ class FakeReapiServer:
     async def _read(
         self, request: bs_pb2.ReadRequest, call: Call
     ) -> AsyncIterator[bs_pb2.ReadResponse]:
-        name = parse_read_name(request.resource_name)
-        self._arrived("Read", call, name.instance_name)
-        data = self._content(name.digest)
+        data = self.execution.log(request.resource_name)
+        is_log = data is not None
+        self.calls["Read of a log"] += is_log
         if data is None:
-            raise NotFound(f"blob {name.digest} is not here")
+            name = parse_read_name(request.resource_name)
+            self._arrived("Read", call, name.instance_name)
+            data = self._content(name.digest)
+        if data is None:
+            raise NotFound(f"blob {request.resource_name} is not here")
         end = request.read_offset + (request.read_limit or len(data))
         wanted = data[request.read_offset : end]
         drop_after = self.drop_reads_after_bytes.pop(0) if self.drop_reads_after_bytes else None
-        yield bs_pb2.ReadResponse()
+        if not is_log:
+            yield bs_pb2.ReadResponse()
         for start in range(0, len(wanted[:drop_after]), 64 << 10):
             yield bs_pb2.ReadResponse(data=wanted[:drop_after][start : start + (64 << 10)])
         if drop_after is not None:
             raise Unavailable("dropped")
+        if is_log:
+            yield bs_pb2.ReadResponse()
+            await self.execution.finished(request.resource_name)
 
     async def _write(
         self, requests: AsyncIterator[bs_pb2.WriteRequest], call: Call

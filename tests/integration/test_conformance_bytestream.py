@@ -177,11 +177,12 @@ class TestNames:
         assert await code_of(client.bytestream.QueryWriteStatus(status)) == INVALID
 
 
-async def test_BS24_names_of_log_streams_are_invalid_as_none_are_announced(
-    client: RawClient,
-) -> None:
-    name = "logstreams/0d6f0f3c-5b6c-4b8e-9d5f-6a2f3f3c1c11"
-    assert await code_of(client.bytestream.Read(ReadRequest(resource_name=name))) == INVALID
+async def test_BS24_where_no_actions_run_there_are_no_logs(client: RawClient) -> None:
+    """See test_live_logs.py for where there are."""
+    name = "logstreams/0d6f0f3c-5b6c-4b8e-9d5f-6a2f3f3c1c11.stdout"
+    assert await code_of(client.bytestream.Read(ReadRequest(resource_name=name))) == NOT_FOUND
+    for other in (f"{name}/token", "logstreams/0d6f0f3c"):
+        assert await code_of(client.bytestream.Read(ReadRequest(resource_name=other))) == INVALID
     request = WriteRequest(resource_name=f"{name}/token", data=SMALL, finish_write=True)
     assert await code_of(client.bytestream.Write([request])) == INVALID
 

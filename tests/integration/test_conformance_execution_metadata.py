@@ -46,7 +46,7 @@ async def test_EX23_D10_metadata_says_what_runs_and_by_which_function(
         metadata = metadata_of(operation)
         assert metadata.action_digest == action.to_message()
         assert metadata.digest_function == SHA256.number
-        assert not metadata.stdout_stream_name
+        assert metadata.stdout_stream_name.startswith("logstreams/")  # test_live_logs.py reads it
     result = response_of(operations[-1]).result
     told = metadata_of(operations[-1]).partial_execution_metadata
     assert told.auxiliary_metadata.pop().Is(ExecutionState.DESCRIPTOR)

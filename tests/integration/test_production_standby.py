@@ -4,20 +4,20 @@ What a client sees of an operation is asked through a frontend without retries o
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from google.longrunning.operations_pb2 import Operation
+from google.longrunning.operations_pb2 import CancelOperationRequest, Operation
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from reapi.clients.channel import BidirectionalCall, Channel
 from reapi.clients.execution import execute
-from reapi.clients.methods import CONNECT, HEALTH_WATCH
+from reapi.clients.methods import CANCEL_OPERATION, CONNECT, HEALTH_WATCH, READ
 from reapi.core.digest import Digest
 from reapi.core.errors import Unavailable
 from reapi.core.postgresql.dsn import Dsn
@@ -25,6 +25,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ActionResult,
     ExecuteResponse,
 )
+from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, ReadResponse
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
     Completion,
     ConnectRequest,
@@ -38,7 +39,7 @@ from tests.integration.system import Gate, System, checked, sh
 from tests.minio import S3Server, new_bucket
 from tests.postgresql import PostgresqlServer
 from tests.server_process import ServerProcess
-from tests.unit.scheduler.harness import response_of
+from tests.unit.scheduler.harness import metadata_of, response_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -220,6 +221,34 @@ async def test_reliability_F6_kill_9_of_the_active_scheduler_under_load_is_notic
             await pair.taken_over()
         gate.open()
         assert await held.result()
+
+
+async def test_a_log_that_is_watched_goes_on_over_a_take_over(pair: Pair) -> None:
+    """In one Read, of a client that does not try again: each byte comes once."""
+    script = "echo one; exec sleep 1000"
+    with pair.executor("executor"):
+        async with aclosing(pair.system.stream(await pair.system.add(sh(script)))) as stream:
+            operation = await anext(stream)
+            name = metadata_of(operation).stdout_stream_name
+            log = await _printed(pair.system, name)
+            pair.active.kill()
+            await pair.taken_over()
+            other = await _printed(pair.system, name)
+            cancel = CancelOperationRequest(name=operation.name)
+            await pair.system.channel.unary(CANCEL_OPERATION, cancel)
+            for each in (log, other):
+                assert b"".join([reply.data async for reply in each]) == b""
+        last = pair.system.channel.server_stream(READ, ReadRequest(resource_name=name))
+        assert b"".join([reply.data async for reply in last]) == b"one\n"
+
+
+async def _printed(system: System, name: str) -> AsyncGenerator[ReadResponse, None]:
+    """The rest of a log of which a first line was read."""
+    log = system.channel.server_stream(READ, ReadRequest(resource_name=name))
+    seen = b""
+    while seen != b"one\n":
+        seen += (await anext(log)).data
+    return log
 
 
 async def test_reliability_F7_a_frozen_scheduler_is_replaced_and_writes_nothing_when_it_wakes(

@@ -41,7 +41,7 @@ def config_of(folder: Path, role: str, **sections: Any) -> ServerConfig:
 
 
 @asynccontextmanager
-async def _split(folder: Path) -> AsyncIterator[tuple[System, str]]:
+async def split(folder: Path) -> AsyncIterator[tuple[System, str]]:
     """A client of a frontend whose scheduler is elsewhere, and the address of the scheduler."""
     async with (
         serving(config_of(folder, "scheduler"), 0) as scheduler,
@@ -55,7 +55,7 @@ async def test_the_executor_has_its_leases_and_its_blobs_from_different_servers(
     open_path: Path,
 ) -> None:
     async with (
-        _split(open_path) as (system, scheduler),
+        split(open_path) as (system, scheduler),
         system.worker(scheduler_address=scheduler),
     ):
         response = await system.run(sh("cat in/put; echo more"), {"in": {"put": b"some "}})
@@ -63,12 +63,12 @@ async def test_the_executor_has_its_leases_and_its_blobs_from_different_servers(
 
 
 async def test_an_executor_may_join_through_a_frontend(open_path: Path) -> None:
-    async with _split(open_path) as (system, _), system.worker():
+    async with split(open_path) as (system, _), system.worker():
         await system.check_alive()
 
 
 async def test_a_scheduler_alone_serves_no_blobs(open_path: Path) -> None:
-    async with _split(open_path) as (_, scheduler), Channel(scheduler) as channel:
+    async with split(open_path) as (_, scheduler), Channel(scheduler) as channel:
         system = System(config_of(open_path, "scheduler"), scheduler, channel, open_path)
         with pytest.raises(Exception, match="Method not found"):
             await system.add_blobs(b"a blob")

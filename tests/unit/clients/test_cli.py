@@ -49,7 +49,11 @@ class Cli:
     directory: Path
 
     async def start(
-        self, *arguments: str, stderr: int = PIPE, environment: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+        environment: dict[str, str] | None = None,
     ) -> asyncio.subprocess.Process:
         inherited = {key: value for key, value in os.environ.items() if key[:6] != "REAPI_"}
         inherited |= {"HOME": str(self.directory.parent), "REAPI_SERVER": self.server}
@@ -58,7 +62,7 @@ class Cli:
             *(sys.executable, "-m", "reapi.clients.cli", *arguments),
             cwd=self.directory,
             env=inherited | (environment or {}),
-            stdout=PIPE,
+            stdout=stdout,
             stderr=stderr,
         )
 

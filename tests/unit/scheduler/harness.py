@@ -124,7 +124,7 @@ class Scheduler:
         )
         self.operations = OperationsService(self.dispatcher)
         self.workers = WorkerService(self.config, self.dispatcher)
-        self.orders = SchedulerService(self.dispatcher)
+        self.orders = SchedulerService(self.config, self.dispatcher)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,6 +22,7 @@ from reapi.core.digest import Digest
 from reapi.core.interfaces import Call
 from reapi.core.rpc import RpcServer, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
+from reapi.protos.reapi.scheduler.v1 import scheduler_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 from reapi.server.forward import Forwarder
 from reapi.server.sharding import Shard, ShardedForwarder
@@ -31,6 +32,7 @@ from tests.fakes.raw_client import RawService, code_of, failure_of
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"]
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
+SCHEDULER = scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"]
 WORKERS = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 
 
@@ -51,6 +53,7 @@ class FakeScheduler:
                 },
             ),
             *bind(WORKERS, {"ListWorkers": self.list_workers}),
+            *bind(SCHEDULER, {"ReadLog": self.read_log}),
         ]
 
     async def execute(
@@ -86,6 +89,11 @@ class FakeScheduler:
         return worker_pb2.ListWorkersResponse(
             workers=[worker_pb2.Worker(worker_id=worker_id) for worker_id in ids]
         )
+
+    async def read_log(
+        self, request: scheduler_pb2.ReadLogRequest, call: Call
+    ) -> AsyncGenerator[scheduler_pb2.ReadLogResponse, None]:
+        yield scheduler_pb2.ReadLogResponse(data=self.name.encode())
 
 
 class Frontend:
@@ -151,6 +159,14 @@ async def frontend() -> AsyncIterator[Frontend]:
         made.channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         await enter(made.channel)
         yield made
+
+
+async def test_a_log_is_read_from_the_shard_that_named_its_operation(frontend: Frontend) -> None:
+    scheduler = RawService(frontend.channel, SCHEDULER)
+    for name in ("rest", "mac"):
+        request = scheduler_pb2.ReadLogRequest(name=f"operations/{name}/1")
+        (reply,) = await scheduler.ReadLog(request)
+        assert reply.data == name.encode()
 
 
 async def test_an_action_goes_to_the_first_shard_that_takes_its_instance_and_platform(

@@ -26,49 +26,54 @@ from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from reapi.protos.reapi.executor.v1 import usage_pb2 as reapi_dot_executor_dot_v1_dot_usage__pb2
+from reapi.protos.reapi.worker.v1 import worker_pb2 as reapi_dot_worker_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"reapi/scheduler/v1/scheduler.proto\x12\x12reapi.scheduler.v1\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dreapi/executor/v1/usage.proto\"9\n\x14\x43ordonWorkersRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"+\n\x15\x43ordonWorkersResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"&\n\x13\x44rainWorkersRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\"T\n\x14\x44rainWorkersResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x62usy_worker_ids\x18\x02 \x03(\t\x12\x0f\n\x07running\x18\x03 \x01(\r\"5\n\x19SetExpectedWorkersRequest\x12\x18\n\x10\x65xpected_workers\x18\x01 \x01(\r\"=\n\x1aSetExpectedWorkersResponse\x12\x1f\n\x17\x66ormer_expected_workers\x18\x01 \x01(\r\"\xbf\x01\n\x0e\x45xecutionState\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x32\n\x0e\x65xpected_start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x12\n\ninvocation\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\"\xde\x01\n\x0e\x45xplainRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12@\n\raction_digest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.DigestH\x00\x12\x18\n\x0eoperation_name\x18\x03 \x01(\tH\x00\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.ValueB\t\n\x07subject\"\xc2\x02\n\x0f\x45xplainResponse\x12\r\n\x05lines\x18\x01 \x03(\t\x12\x13\n\x0b\x63\x61\x63he_state\x18\x02 \x01(\t\x12\x33\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1e.reapi.scheduler.v1.Difference\x12\x31\n\x07history\x18\x04 \x03(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\x12\x31\n\x05state\x18\x05 \x01(\x0b\x32\".reapi.scheduler.v1.ExecutionState\x12\x14\n\x0c\x63\x61\x63he_reason\x18\x06 \x01(\t\x12\x37\n\rcompared_with\x18\x07 \x01(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x12\n\nrun_reason\x18\t \x01(\t\"I\n\nDifference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07\x65\x61rlier\x18\x03 \x01(\t\x12\x0b\n\x03now\x18\x04 \x01(\t\"\x8e\x05\n\x0cHistoryEntry\x12\x16\n\x0eoperation_name\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x12\n\ninvocation\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x10\n\x08mnemonic\x18\x07 \x01(\t\x12-\n\tqueued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63\x61\x63hed\x18\x0c \x01(\x08\x12\x11\n\texit_code\x18\r \x01(\x05\x12\x13\n\x0bstatus_code\x18\x0e \x01(\x05\x12\x0f\n\x07message\x18\x0f \x01(\t\x12-\n\x08\x61ttempts\x18\x10 \x03(\x0b\x32\x1b.reapi.scheduler.v1.Attempt\x12N\n\x0f\x64igest_function\x18\x11 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12\x13\n\x0b\x63\x61\x63he_state\x18\x12 \x01(\t\x12/\n\x05usage\x18\x13 \x01(\x0b\x32 .reapi.executor.v1.ResourceUsage\"\xa5\x01\n\x07\x41ttempt\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12-\n\tleased_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0b\n\x03\x65nd\x18\x05 \x01(\t\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x01\n\x12ListHistoryRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x32\n\x0e\x66inished_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_only\x18\x06 \x01(\x08\"H\n\x13ListHistoryResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\"\x13\n\x11GetClusterRequest\"\xa8\x01\n\x12GetClusterResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.reapi.scheduler.v1.Queue\x12\x0e\n\x06queued\x18\x02 \x01(\r\x12\x11\n\texecuting\x18\x03 \x01(\r\x12\x18\n\x10\x65xpected_workers\x18\x04 \x01(\r\x12\x16\n\x0e\x61\x62sent_workers\x18\x05 \x03(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x04\"\xdb\x01\n\x05Queue\x12;\n\x08platform\x18\x01 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x0e\n\x06queued\x18\x02 \x01(\r\x12\x11\n\texecuting\x18\x03 \x01(\r\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x12\n\nfree_slots\x18\x06 \x01(\r\x12.\n\x0boldest_wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x08 \x01(\t2\xe3\x04\n\x10SchedulerService\x12\x64\n\rCordonWorkers\x12(.reapi.scheduler.v1.CordonWorkersRequest\x1a).reapi.scheduler.v1.CordonWorkersResponse\x12\x63\n\x0c\x44rainWorkers\x12\'.reapi.scheduler.v1.DrainWorkersRequest\x1a(.reapi.scheduler.v1.DrainWorkersResponse0\x01\x12s\n\x12SetExpectedWorkers\x12-.reapi.scheduler.v1.SetExpectedWorkersRequest\x1a..reapi.scheduler.v1.SetExpectedWorkersResponse\x12R\n\x07\x45xplain\x12\".reapi.scheduler.v1.ExplainRequest\x1a#.reapi.scheduler.v1.ExplainResponse\x12^\n\x0bListHistory\x12&.reapi.scheduler.v1.ListHistoryRequest\x1a\'.reapi.scheduler.v1.ListHistoryResponse\x12[\n\nGetCluster\x12%.reapi.scheduler.v1.GetClusterRequest\x1a&.reapi.scheduler.v1.GetClusterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"reapi/scheduler/v1/scheduler.proto\x12\x12reapi.scheduler.v1\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dreapi/executor/v1/usage.proto\x1a\x1creapi/worker/v1/worker.proto\"q\n\x0eReadLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12*\n\x06stream\x18\x03 \x01(\x0e\x32\x1a.reapi.worker.v1.LogStream\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"\xa8\x01\n\x0fReadLogResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x37\n\x06stored\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\"9\n\x14\x43ordonWorkersRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"+\n\x15\x43ordonWorkersResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"&\n\x13\x44rainWorkersRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\"T\n\x14\x44rainWorkersResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x62usy_worker_ids\x18\x02 \x03(\t\x12\x0f\n\x07running\x18\x03 \x01(\r\"5\n\x19SetExpectedWorkersRequest\x12\x18\n\x10\x65xpected_workers\x18\x01 \x01(\r\"=\n\x1aSetExpectedWorkersResponse\x12\x1f\n\x17\x66ormer_expected_workers\x18\x01 \x01(\r\"\xbf\x01\n\x0e\x45xecutionState\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x32\n\x0e\x65xpected_start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x12\n\ninvocation\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\"\xde\x01\n\x0e\x45xplainRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12@\n\raction_digest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.DigestH\x00\x12\x18\n\x0eoperation_name\x18\x03 \x01(\tH\x00\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.ValueB\t\n\x07subject\"\xc2\x02\n\x0f\x45xplainResponse\x12\r\n\x05lines\x18\x01 \x03(\t\x12\x13\n\x0b\x63\x61\x63he_state\x18\x02 \x01(\t\x12\x33\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1e.reapi.scheduler.v1.Difference\x12\x31\n\x07history\x18\x04 \x03(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\x12\x31\n\x05state\x18\x05 \x01(\x0b\x32\".reapi.scheduler.v1.ExecutionState\x12\x14\n\x0c\x63\x61\x63he_reason\x18\x06 \x01(\t\x12\x37\n\rcompared_with\x18\x07 \x01(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x12\n\nrun_reason\x18\t \x01(\t\"I\n\nDifference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07\x65\x61rlier\x18\x03 \x01(\t\x12\x0b\n\x03now\x18\x04 \x01(\t\"\x8e\x05\n\x0cHistoryEntry\x12\x16\n\x0eoperation_name\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x12\n\ninvocation\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x10\n\x08mnemonic\x18\x07 \x01(\t\x12-\n\tqueued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63\x61\x63hed\x18\x0c \x01(\x08\x12\x11\n\texit_code\x18\r \x01(\x05\x12\x13\n\x0bstatus_code\x18\x0e \x01(\x05\x12\x0f\n\x07message\x18\x0f \x01(\t\x12-\n\x08\x61ttempts\x18\x10 \x03(\x0b\x32\x1b.reapi.scheduler.v1.Attempt\x12N\n\x0f\x64igest_function\x18\x11 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12\x13\n\x0b\x63\x61\x63he_state\x18\x12 \x01(\t\x12/\n\x05usage\x18\x13 \x01(\x0b\x32 .reapi.executor.v1.ResourceUsage\"\xa5\x01\n\x07\x41ttempt\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12-\n\tleased_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0b\n\x03\x65nd\x18\x05 \x01(\t\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x01\n\x12ListHistoryRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x32\n\x0e\x66inished_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_only\x18\x06 \x01(\x08\"H\n\x13ListHistoryResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .reapi.scheduler.v1.HistoryEntry\"\x13\n\x11GetClusterRequest\"\xa8\x01\n\x12GetClusterResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.reapi.scheduler.v1.Queue\x12\x0e\n\x06queued\x18\x02 \x01(\r\x12\x11\n\texecuting\x18\x03 \x01(\r\x12\x18\n\x10\x65xpected_workers\x18\x04 \x01(\r\x12\x16\n\x0e\x61\x62sent_workers\x18\x05 \x03(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x04\"\xdb\x01\n\x05Queue\x12;\n\x08platform\x18\x01 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x0e\n\x06queued\x18\x02 \x01(\r\x12\x11\n\texecuting\x18\x03 \x01(\r\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x12\n\nfree_slots\x18\x06 \x01(\r\x12.\n\x0boldest_wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x08 \x01(\t2\xb9\x05\n\x10SchedulerService\x12\x64\n\rCordonWorkers\x12(.reapi.scheduler.v1.CordonWorkersRequest\x1a).reapi.scheduler.v1.CordonWorkersResponse\x12\x63\n\x0c\x44rainWorkers\x12\'.reapi.scheduler.v1.DrainWorkersRequest\x1a(.reapi.scheduler.v1.DrainWorkersResponse0\x01\x12s\n\x12SetExpectedWorkers\x12-.reapi.scheduler.v1.SetExpectedWorkersRequest\x1a..reapi.scheduler.v1.SetExpectedWorkersResponse\x12R\n\x07\x45xplain\x12\".reapi.scheduler.v1.ExplainRequest\x1a#.reapi.scheduler.v1.ExplainResponse\x12^\n\x0bListHistory\x12&.reapi.scheduler.v1.ListHistoryRequest\x1a\'.reapi.scheduler.v1.ListHistoryResponse\x12[\n\nGetCluster\x12%.reapi.scheduler.v1.GetClusterRequest\x1a&.reapi.scheduler.v1.GetClusterResponse\x12T\n\x07ReadLog\x12\".reapi.scheduler.v1.ReadLogRequest\x1a#.reapi.scheduler.v1.ReadLogResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'reapi.scheduler.v1.scheduler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CORDONWORKERSREQUEST']._serialized_start=210
-  _globals['_CORDONWORKERSREQUEST']._serialized_end=267
-  _globals['_CORDONWORKERSRESPONSE']._serialized_start=269
-  _globals['_CORDONWORKERSRESPONSE']._serialized_end=312
-  _globals['_DRAINWORKERSREQUEST']._serialized_start=314
-  _globals['_DRAINWORKERSREQUEST']._serialized_end=352
-  _globals['_DRAINWORKERSRESPONSE']._serialized_start=354
-  _globals['_DRAINWORKERSRESPONSE']._serialized_end=438
-  _globals['_SETEXPECTEDWORKERSREQUEST']._serialized_start=440
-  _globals['_SETEXPECTEDWORKERSREQUEST']._serialized_end=493
-  _globals['_SETEXPECTEDWORKERSRESPONSE']._serialized_start=495
-  _globals['_SETEXPECTEDWORKERSRESPONSE']._serialized_end=556
-  _globals['_EXECUTIONSTATE']._serialized_start=559
-  _globals['_EXECUTIONSTATE']._serialized_end=750
-  _globals['_EXPLAINREQUEST']._serialized_start=753
-  _globals['_EXPLAINREQUEST']._serialized_end=975
-  _globals['_EXPLAINRESPONSE']._serialized_start=978
-  _globals['_EXPLAINRESPONSE']._serialized_end=1300
-  _globals['_DIFFERENCE']._serialized_start=1302
-  _globals['_DIFFERENCE']._serialized_end=1375
-  _globals['_HISTORYENTRY']._serialized_start=1378
-  _globals['_HISTORYENTRY']._serialized_end=2032
-  _globals['_ATTEMPT']._serialized_start=2035
-  _globals['_ATTEMPT']._serialized_end=2200
-  _globals['_LISTHISTORYREQUEST']._serialized_start=2203
-  _globals['_LISTHISTORYREQUEST']._serialized_end=2369
-  _globals['_LISTHISTORYRESPONSE']._serialized_start=2371
-  _globals['_LISTHISTORYRESPONSE']._serialized_end=2443
-  _globals['_GETCLUSTERREQUEST']._serialized_start=2445
-  _globals['_GETCLUSTERREQUEST']._serialized_end=2464
-  _globals['_GETCLUSTERRESPONSE']._serialized_start=2467
-  _globals['_GETCLUSTERRESPONSE']._serialized_end=2635
-  _globals['_QUEUE']._serialized_start=2638
-  _globals['_QUEUE']._serialized_end=2857
-  _globals['_SCHEDULERSERVICE']._serialized_start=2860
-  _globals['_SCHEDULERSERVICE']._serialized_end=3471
+  _globals['_READLOGREQUEST']._serialized_start=240
+  _globals['_READLOGREQUEST']._serialized_end=353
+  _globals['_READLOGRESPONSE']._serialized_start=356
+  _globals['_READLOGRESPONSE']._serialized_end=524
+  _globals['_CORDONWORKERSREQUEST']._serialized_start=526
+  _globals['_CORDONWORKERSREQUEST']._serialized_end=583
+  _globals['_CORDONWORKERSRESPONSE']._serialized_start=585
+  _globals['_CORDONWORKERSRESPONSE']._serialized_end=628
+  _globals['_DRAINWORKERSREQUEST']._serialized_start=630
+  _globals['_DRAINWORKERSREQUEST']._serialized_end=668
+  _globals['_DRAINWORKERSRESPONSE']._serialized_start=670
+  _globals['_DRAINWORKERSRESPONSE']._serialized_end=754
+  _globals['_SETEXPECTEDWORKERSREQUEST']._serialized_start=756
+  _globals['_SETEXPECTEDWORKERSREQUEST']._serialized_end=809
+  _globals['_SETEXPECTEDWORKERSRESPONSE']._serialized_start=811
+  _globals['_SETEXPECTEDWORKERSRESPONSE']._serialized_end=872
+  _globals['_EXECUTIONSTATE']._serialized_start=875
+  _globals['_EXECUTIONSTATE']._serialized_end=1066
+  _globals['_EXPLAINREQUEST']._serialized_start=1069
+  _globals['_EXPLAINREQUEST']._serialized_end=1291
+  _globals['_EXPLAINRESPONSE']._serialized_start=1294
+  _globals['_EXPLAINRESPONSE']._serialized_end=1616
+  _globals['_DIFFERENCE']._serialized_start=1618
+  _globals['_DIFFERENCE']._serialized_end=1691
+  _globals['_HISTORYENTRY']._serialized_start=1694
+  _globals['_HISTORYENTRY']._serialized_end=2348
+  _globals['_ATTEMPT']._serialized_start=2351
+  _globals['_ATTEMPT']._serialized_end=2516
+  _globals['_LISTHISTORYREQUEST']._serialized_start=2519
+  _globals['_LISTHISTORYREQUEST']._serialized_end=2685
+  _globals['_LISTHISTORYRESPONSE']._serialized_start=2687
+  _globals['_LISTHISTORYRESPONSE']._serialized_end=2759
+  _globals['_GETCLUSTERREQUEST']._serialized_start=2761
+  _globals['_GETCLUSTERREQUEST']._serialized_end=2780
+  _globals['_GETCLUSTERRESPONSE']._serialized_start=2783
+  _globals['_GETCLUSTERRESPONSE']._serialized_end=2951
+  _globals['_QUEUE']._serialized_start=2954
+  _globals['_QUEUE']._serialized_end=3173
+  _globals['_SCHEDULERSERVICE']._serialized_start=3176
+  _globals['_SCHEDULERSERVICE']._serialized_end=3873
 # @@protoc_insertion_point(module_scope)

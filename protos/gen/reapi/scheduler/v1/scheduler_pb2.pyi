@@ -4,6 +4,7 @@ from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from reapi.protos.reapi.executor.v1 import usage_pb2 as _usage_pb2
+from reapi.protos.reapi.worker.v1 import worker_pb2 as _worker_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -11,6 +12,28 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReadLogRequest(_message.Message):
+    __slots__ = ("name", "instance_name", "stream", "offset")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    instance_name: str
+    stream: _worker_pb2.LogStream
+    offset: int
+    def __init__(self, name: _Optional[str] = ..., instance_name: _Optional[str] = ..., stream: _Optional[_Union[_worker_pb2.LogStream, str]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ReadLogResponse(_message.Message):
+    __slots__ = ("data", "stored", "digest_function")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    stored: _remote_execution_pb2.Digest
+    digest_function: _remote_execution_pb2.DigestFunction.Value
+    def __init__(self, data: _Optional[bytes] = ..., stored: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ...) -> None: ...
 
 class CordonWorkersRequest(_message.Message):
     __slots__ = ("pattern", "cordoned")

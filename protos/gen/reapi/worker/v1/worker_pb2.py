@@ -27,47 +27,53 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1creapi/worker/v1/worker.proto\x12\x0freapi.worker.v1\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x02\n\x0e\x43onnectRequest\x12-\n\x08register\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.RegisterH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.reapi.worker.v1.HeartbeatH\x00\x12-\n\x08progress\x18\x03 \x01(\x0b\x32\x19.reapi.worker.v1.ProgressH\x00\x12\x31\n\ncompletion\x18\x04 \x01(\x0b\x32\x1b.reapi.worker.v1.CompletionH\x00\x12\'\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x16.reapi.worker.v1.DrainH\x00\x42\t\n\x07message\"\xec\x01\n\x0f\x43onnectResponse\x12\x31\n\nregistered\x18\x01 \x01(\x0b\x32\x1b.reapi.worker.v1.RegisteredH\x00\x12\'\n\x05lease\x18\x02 \x01(\x0b\x32\x16.reapi.worker.v1.LeaseH\x00\x12.\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1c.reapi.worker.v1.CancelLeaseH\x00\x12\x42\n\x13\x63ompletion_received\x18\x04 \x01(\x0b\x32#.reapi.worker.v1.CompletionReceivedH\x00\x42\t\n\x07message\"\xf6\x01\n\x08Register\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\r\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\'\n\x04held\x18\x05 \x03(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12,\n\tresources\x18\x06 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12\x14\n\x07ordinal\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_ordinal\"(\n\x08Resource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x04\"1\n\x08LeaseKey\x12\x16\n\x0eoperation_name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x0b\n\tHeartbeat\"}\n\x08Progress\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12I\n\x08metadata\x18\x02 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"x\n\nCompletion\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\"\x07\n\x05\x44rain\"o\n\nRegistered\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07revoked\x18\x02 \x03(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"\x9f\x05\n\x05Lease\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12*\n\x05\x62lobs\x18\x06 \x03(\x0b\x32\x1b.reapi.worker.v1.InlineBlob\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x10queued_timestamp\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\t \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x15\n\rinline_stdout\x18\n \x01(\x08\x12\x15\n\rinline_stderr\x18\x0b \x01(\x08\x12\x1b\n\x13inline_output_files\x18\x0c \x03(\t\x12;\n\x08platform\x18\r \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12,\n\tresources\x18\x0e \x03(\x0b\x32\x19.reapi.worker.v1.Resource\"S\n\nInlineBlob\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"5\n\x0b\x43\x61ncelLease\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"<\n\x12\x43ompletionReceived\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"\x14\n\x12ListWorkersRequest\"?\n\x13ListWorkersResponse\x12(\n\x07workers\x18\x01 \x03(\x0b\x32\x17.reapi.worker.v1.Worker\"\xeb\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12;\n\x08platform\x18\x03 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x12\n\noperations\x18\x06 \x03(\t\x12,\n\tresources\x18\x07 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12)\n\x06\x62ooked\x18\x08 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12\x10\n\x08\x63ordoned\x18\t \x01(\x08\x12\x14\n\x07ordinal\x18\n \x01(\rH\x00\x88\x01\x01\x12.\n\nlast_heard\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x62usy\x18\x0c \x01(\rB\n\n\x08_ordinal2\xbb\x01\n\rWorkerService\x12P\n\x07\x43onnect\x12\x1f.reapi.worker.v1.ConnectRequest\x1a .reapi.worker.v1.ConnectResponse(\x01\x30\x01\x12X\n\x0bListWorkers\x12#.reapi.worker.v1.ListWorkersRequest\x1a$.reapi.worker.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1creapi/worker/v1/worker.proto\x12\x0freapi.worker.v1\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x02\n\x0e\x43onnectRequest\x12-\n\x08register\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.RegisterH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.reapi.worker.v1.HeartbeatH\x00\x12-\n\x08progress\x18\x03 \x01(\x0b\x32\x19.reapi.worker.v1.ProgressH\x00\x12\x31\n\ncompletion\x18\x04 \x01(\x0b\x32\x1b.reapi.worker.v1.CompletionH\x00\x12\'\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x16.reapi.worker.v1.DrainH\x00\x12.\n\tlog_chunk\x18\x06 \x01(\x0b\x32\x19.reapi.worker.v1.LogChunkH\x00\x42\t\n\x07message\"\x9a\x02\n\x0f\x43onnectResponse\x12\x31\n\nregistered\x18\x01 \x01(\x0b\x32\x1b.reapi.worker.v1.RegisteredH\x00\x12\'\n\x05lease\x18\x02 \x01(\x0b\x32\x16.reapi.worker.v1.LeaseH\x00\x12.\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1c.reapi.worker.v1.CancelLeaseH\x00\x12\x42\n\x13\x63ompletion_received\x18\x04 \x01(\x0b\x32#.reapi.worker.v1.CompletionReceivedH\x00\x12,\n\x08read_log\x18\x05 \x01(\x0b\x32\x18.reapi.worker.v1.ReadLogH\x00\x42\t\n\x07message\"\xf6\x01\n\x08Register\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\r\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\'\n\x04held\x18\x05 \x03(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12,\n\tresources\x18\x06 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12\x14\n\x07ordinal\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_ordinal\"(\n\x08Resource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x04\"1\n\x08LeaseKey\x12\x16\n\x0eoperation_name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x0b\n\tHeartbeat\"}\n\x08Progress\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12I\n\x08metadata\x18\x02 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"x\n\nCompletion\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\"\x07\n\x05\x44rain\"o\n\nRegistered\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07revoked\x18\x02 \x03(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"\x9f\x05\n\x05Lease\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12*\n\x05\x62lobs\x18\x06 \x03(\x0b\x32\x1b.reapi.worker.v1.InlineBlob\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x10queued_timestamp\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\t \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x15\n\rinline_stdout\x18\n \x01(\x08\x12\x15\n\rinline_stderr\x18\x0b \x01(\x08\x12\x1b\n\x13inline_output_files\x18\x0c \x03(\t\x12;\n\x08platform\x18\r \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12,\n\tresources\x18\x0e \x03(\x0b\x32\x19.reapi.worker.v1.Resource\"S\n\nInlineBlob\x12\x37\n\x06\x64igest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"5\n\x0b\x43\x61ncelLease\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"<\n\x12\x43ompletionReceived\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\"~\n\x07ReadLog\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12*\n\x06stream\x18\x02 \x01(\x0e\x32\x1a.reapi.worker.v1.LogStream\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07\x61t_once\x18\x04 \x01(\x08\"\x9d\x01\n\x08LogChunk\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x19.reapi.worker.v1.LeaseKey\x12*\n\x06stream\x18\x02 \x01(\x0e\x32\x1a.reapi.worker.v1.LogStream\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06is_all\x18\x05 \x01(\x08\x12\x0f\n\x07is_over\x18\x06 \x01(\x08\"\x14\n\x12ListWorkersRequest\"?\n\x13ListWorkersResponse\x12(\n\x07workers\x18\x01 \x03(\x0b\x32\x17.reapi.worker.v1.Worker\"\xeb\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12;\n\x08platform\x18\x03 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x12\n\noperations\x18\x06 \x03(\t\x12,\n\tresources\x18\x07 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12)\n\x06\x62ooked\x18\x08 \x03(\x0b\x32\x19.reapi.worker.v1.Resource\x12\x10\n\x08\x63ordoned\x18\t \x01(\x08\x12\x14\n\x07ordinal\x18\n \x01(\rH\x00\x88\x01\x01\x12.\n\nlast_heard\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x62usy\x18\x0c \x01(\rB\n\n\x08_ordinal*U\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x32\xbb\x01\n\rWorkerService\x12P\n\x07\x43onnect\x12\x1f.reapi.worker.v1.ConnectRequest\x1a .reapi.worker.v1.ConnectResponse(\x01\x30\x01\x12X\n\x0bListWorkers\x12#.reapi.worker.v1.ListWorkersRequest\x1a$.reapi.worker.v1.ListWorkersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'reapi.worker.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LOGSTREAM']._serialized_start=3111
+  _globals['_LOGSTREAM']._serialized_end=3196
   _globals['_CONNECTREQUEST']._serialized_start=171
-  _globals['_CONNECTREQUEST']._serialized_end=433
-  _globals['_CONNECTRESPONSE']._serialized_start=436
-  _globals['_CONNECTRESPONSE']._serialized_end=672
-  _globals['_REGISTER']._serialized_start=675
-  _globals['_REGISTER']._serialized_end=921
-  _globals['_RESOURCE']._serialized_start=923
-  _globals['_RESOURCE']._serialized_end=963
-  _globals['_LEASEKEY']._serialized_start=965
-  _globals['_LEASEKEY']._serialized_end=1014
-  _globals['_HEARTBEAT']._serialized_start=1016
-  _globals['_HEARTBEAT']._serialized_end=1027
-  _globals['_PROGRESS']._serialized_start=1029
-  _globals['_PROGRESS']._serialized_end=1154
-  _globals['_COMPLETION']._serialized_start=1156
-  _globals['_COMPLETION']._serialized_end=1276
-  _globals['_DRAIN']._serialized_start=1278
-  _globals['_DRAIN']._serialized_end=1285
-  _globals['_REGISTERED']._serialized_start=1287
-  _globals['_REGISTERED']._serialized_end=1398
-  _globals['_LEASE']._serialized_start=1401
-  _globals['_LEASE']._serialized_end=2072
-  _globals['_INLINEBLOB']._serialized_start=2074
-  _globals['_INLINEBLOB']._serialized_end=2157
-  _globals['_CANCELLEASE']._serialized_start=2159
-  _globals['_CANCELLEASE']._serialized_end=2212
-  _globals['_COMPLETIONRECEIVED']._serialized_start=2214
-  _globals['_COMPLETIONRECEIVED']._serialized_end=2274
-  _globals['_LISTWORKERSREQUEST']._serialized_start=2276
-  _globals['_LISTWORKERSREQUEST']._serialized_end=2296
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=2298
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=2361
-  _globals['_WORKER']._serialized_start=2364
-  _globals['_WORKER']._serialized_end=2727
-  _globals['_WORKERSERVICE']._serialized_start=2730
-  _globals['_WORKERSERVICE']._serialized_end=2917
+  _globals['_CONNECTREQUEST']._serialized_end=481
+  _globals['_CONNECTRESPONSE']._serialized_start=484
+  _globals['_CONNECTRESPONSE']._serialized_end=766
+  _globals['_REGISTER']._serialized_start=769
+  _globals['_REGISTER']._serialized_end=1015
+  _globals['_RESOURCE']._serialized_start=1017
+  _globals['_RESOURCE']._serialized_end=1057
+  _globals['_LEASEKEY']._serialized_start=1059
+  _globals['_LEASEKEY']._serialized_end=1108
+  _globals['_HEARTBEAT']._serialized_start=1110
+  _globals['_HEARTBEAT']._serialized_end=1121
+  _globals['_PROGRESS']._serialized_start=1123
+  _globals['_PROGRESS']._serialized_end=1248
+  _globals['_COMPLETION']._serialized_start=1250
+  _globals['_COMPLETION']._serialized_end=1370
+  _globals['_DRAIN']._serialized_start=1372
+  _globals['_DRAIN']._serialized_end=1379
+  _globals['_REGISTERED']._serialized_start=1381
+  _globals['_REGISTERED']._serialized_end=1492
+  _globals['_LEASE']._serialized_start=1495
+  _globals['_LEASE']._serialized_end=2166
+  _globals['_INLINEBLOB']._serialized_start=2168
+  _globals['_INLINEBLOB']._serialized_end=2251
+  _globals['_CANCELLEASE']._serialized_start=2253
+  _globals['_CANCELLEASE']._serialized_end=2306
+  _globals['_COMPLETIONRECEIVED']._serialized_start=2308
+  _globals['_COMPLETIONRECEIVED']._serialized_end=2368
+  _globals['_READLOG']._serialized_start=2370
+  _globals['_READLOG']._serialized_end=2496
+  _globals['_LOGCHUNK']._serialized_start=2499
+  _globals['_LOGCHUNK']._serialized_end=2656
+  _globals['_LISTWORKERSREQUEST']._serialized_start=2658
+  _globals['_LISTWORKERSREQUEST']._serialized_end=2678
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=2680
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=2743
+  _globals['_WORKER']._serialized_start=2746
+  _globals['_WORKER']._serialized_end=3109
+  _globals['_WORKERSERVICE']._serialized_start=3199
+  _globals['_WORKERSERVICE']._serialized_end=3386
 # @@protoc_insertion_point(module_scope)
