@@ -1,4 +1,4 @@
-"""The parts of the table of storage and scheduler, each with servers of its own if any."""
+"""The parts of the table of storage, scheduler and executor, each with its own servers if any."""
 
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +13,9 @@ from .bucket import measure_bucket, measure_cached_bucket, measure_open_streams
 from .comparison import Comparison
 from .embedded import measure_embedded
 from .eviction import measure_eviction
+from .executor_actions import measure_long_actions, measure_small_actions
+from .executor_inputs import measure_inputs
+from .executor_outputs import measure_outputs
 from .frontends import measure_frontends
 from .postgresql import measure_postgresql
 from .scale import measure_scale
@@ -49,6 +52,10 @@ def measure_parts(folder: Path, only: str, scale: int) -> list[Comparison]:
         _Part("scheduler: shell", measure_shell, ALL_CORES[-1:]),
         _Part("scheduler: shell, calls", measure_shell_calls),
         _Part("scheduler: waiters", measure_waiters),
+        _Part("executor: inputs", measure_inputs, ALL_CORES[-1:]),
+        _Part("executor: outputs", measure_outputs, ALL_CORES[-1:]),
+        _Part("executor: small actions", measure_small_actions, ALL_CORES[-1:]),
+        _Part("executor: long actions", measure_long_actions),
     )
     rows: list[Comparison] = []
     for number, part in enumerate(parts):

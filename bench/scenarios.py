@@ -161,7 +161,7 @@ async def upload_actions(wire: Wire, count: int, *, do_not_cache: bool = False) 
     return await wire.upload(actions)
 
 
-async def _many_inputs(wire: Wire) -> Operation:
+async def many_inputs(wire: Wire) -> Operation:
     """500 files of 1 KiB in 10 folders; 5 files are new in every action."""
     files = [[os.urandom(1024) for _ in range(50)] for _ in range(10)]
     command = re_pb2.Command(arguments=["/bin/true"]).SerializeToString()
@@ -235,5 +235,5 @@ SCENARIOS = (
         limit="fork and exec of /bin/true, /s",
         burst=2000,
     ),
-    Scenario("action with 500 inputs, 5 new", _many_inputs, 8, "actions/s"),
+    Scenario("action with 500 inputs, 5 new", many_inputs, 8, "actions/s"),
 )

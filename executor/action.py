@@ -94,7 +94,8 @@ class Action:
                 command, root = await self._stage(slot, function, properties, stack)
                 outcome = await self._execute(slot, command, root, properties, on_start)
             response.message = outcome.message
-            await self._store_result(slot, command, outcome, OutputBlobs(function), response)
+            async with OutputBlobs(function) as blobs:
+                await self._store_result(slot, command, outcome, blobs, response)
         except ReapiError as error:
             response.status.CopyFrom(status_of(error))
         except Exception:
@@ -214,6 +215,7 @@ class Action:
             if outcome.ended_by == "limit":
                 raise ResourceExhausted(outcome.message)
             if command.outputs:
+                blobs.upload_early(self._store)
                 result, files = await uninterrupted(
                     asyncio.to_thread(
                         collect_outputs,
@@ -257,10 +259,9 @@ class Action:
         if not self._has_begun:
             return response
         function = parse_function(self._lease.digest_function, len(self._lease.action_digest.hash))
-        blobs = OutputBlobs(function)
         result = re_pb2.ActionResult(exit_code=KILLED_EXIT_CODE)
         try:
-            async with asyncio.timeout(_CANCELLED_LOGS_SECONDS):
+            async with asyncio.timeout(_CANCELLED_LOGS_SECONDS), OutputBlobs(function) as blobs:
                 await self._add_logs(slot, result, blobs)
                 await blobs.upload(self._store)
         except (ReapiError, TimeoutError) as failure:

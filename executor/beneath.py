@@ -1,17 +1,21 @@
 """Finds what a path means below a directory, and nothing that lies outside of it (S6).
 
-No process may change the directory meanwhile.
+That holds even if somebody changes the directory meanwhile: each step starts at an open directory
+and follows no link. The openat2 system call does this at once, but not everywhere may it be used:
+gVisor and older container runtimes refuse it.
 """
 
 import errno
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from reapi.core.errors import FailedPrecondition
 
 _MOST_LINKS = 40
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Location(NamedTuple):
@@ -23,6 +27,36 @@ class Location(NamedTuple):
     parent_fd: int
     parent: tuple[str, ...]
     name: str
+
+
+def open_regular_file(name: str, directory_fd: int) -> int:
+    """Opens a regular file to be read; raises OSError when it is none, or not one any more."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would be waited for
+    fd = os.open(name, flags, dir_fd=directory_fd)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a regular file any more", name)
+
+
+@contextmanager
+def opened_parent(root: str, path: str) -> Iterator[int]:
+    """The open directory of the last segment of `path`, in which nothing is a symlink."""
+    root_fd = os.open(root, _DIRECTORY)
+    try:
+        fd = _enter(root_fd, path.split("/")[:-1])
+    finally:
+        os.close(root_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def open_beneath(root: str, path: str) -> int:
+    """Opens the regular file at `path` below `root`, in which nothing is a symlink."""
+    with opened_parent(root, path) as fd:
+        return open_regular_file(path.rpartition("/")[2], fd)
 
 
 def locate(root_fd: int, segments: Sequence[str]) -> Location | None:
@@ -48,7 +82,7 @@ def locate(root_fd: int, segments: Sequence[str]) -> Location | None:
                         "by a symbolic link"
                     )
                 done.pop()
-                below = _open(root_fd, done)
+                below = _enter_if_there(root_fd, done)
             else:
                 target = _link_target(fd, segment)
                 if target is not None:
@@ -61,7 +95,7 @@ def locate(root_fd: int, segments: Sequence[str]) -> Location | None:
                     todo += [s for s in reversed(target.split("/")) if s not in ("", ".")]
                     continue
                 done.append(segment)
-                below = _open(fd, [segment])
+                below = _enter_if_there(fd, [segment])
             os.close(fd)
             fd = -1
             if below is None:
@@ -80,15 +114,22 @@ def _link_target(directory_fd: int, name: str) -> str | None:
     return None
 
 
-def _open(directory_fd: int, segments: Sequence[str]) -> int | None:
-    """A directory whose segments are known not to be symlinks, or None when it is not there."""
+def _enter_if_there(directory_fd: int, segments: Sequence[str]) -> int | None:
     try:
-        return os.open(
-            "/".join(segments) or ".",
-            os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW,
-            dir_fd=directory_fd,
-        )
+        return _enter(directory_fd, segments)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise
+
+
+def _enter(directory_fd: int, segments: Sequence[str]) -> int:
+    """Opens a directory below, on the way to which nothing is a symlink."""
+    fd = os.dup(directory_fd)
+    for segment in segments:
+        above = fd
+        try:
+            fd = os.open(segment, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+    return fd

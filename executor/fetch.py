@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -34,10 +35,19 @@ class FetchTarget(NamedTuple):
     is_executable: bool
 
 
-def make_input_file(file: int | str, *, is_executable: bool) -> None:
-    """Gives a file, by descriptor or path, the mode and time that all input files have (IN15)."""
-    os.chmod(file, 0o555 if is_executable else 0o444)
-    os.utime(file, ns=(FILE_TIME_NS, FILE_TIME_NS))
+def file_mode(*, is_executable: bool) -> int:
+    """The mode of every input file."""
+    return 0o555 if is_executable else 0o444
+
+
+def make_input_file(fd: int, *, is_executable: bool) -> os.stat_result:
+    """Gives a file the mode and time of all input files (IN15); returns its status before."""
+    mode = file_mode(is_executable=is_executable)
+    status = os.fstat(fd)
+    if stat.S_IMODE(status.st_mode) != mode:
+        os.fchmod(fd, mode)
+    os.utime(fd, ns=(FILE_TIME_NS, FILE_TIME_NS))
+    return status
 
 
 def batches(targets: Sequence[FetchTarget]) -> Iterator[list[FetchTarget]]:
@@ -112,7 +122,8 @@ async def _fetch_large(target: FetchTarget, store: BlobStore) -> dict[str, int]:
 
 
 def _create(target: FetchTarget) -> int:
-    return os.open(target.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    mode = file_mode(is_executable=target.is_executable)
+    return os.open(target.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
 
 def _write(fd: int, data: bytes) -> None:
@@ -122,5 +133,4 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _finish(fd: int, target: FetchTarget) -> int:
-    make_input_file(fd, is_executable=target.is_executable)
-    return os.fstat(fd).st_ino
+    return make_input_file(fd, is_executable=target.is_executable).st_ino

@@ -11,8 +11,9 @@ from reapi.core.errors import BlobsMissing, InvalidArgument, ResourceExhausted
 from reapi.core.interfaces import BlobStore
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Tree
 
+from .cached_file import FileKey
 from .input_tree import EMPTY_DIRECTORY, InputDirectory, InputTrees
-from .local_cache import FileKey, LocalCache
+from .local_cache import LocalCache
 
 _RESOLVER = ("resolv.conf", "hosts")
 """Files of /etc that the host's are mounted on when the network is on."""

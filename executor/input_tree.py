@@ -18,7 +18,8 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     FileNode,
 )
 
-from .local_cache import FileKey, LocalCache
+from .cached_file import FileKey
+from .local_cache import LocalCache
 
 DEEPEST_TREE = 256
 MOST_NODES = 1_000_000

@@ -8,11 +8,8 @@ and making a directory can cost as much as making a file. Directory messages are
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import shutil
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from reapi.core.digest import Digest
 from reapi.core.errors import BlobsMissing
 from reapi.core.interfaces import BlobStore
 
+from .beneath import open_regular_file, opened_parent
+from .cached_file import CachedFile, FileKey
 from .fetch import FetchTarget, batches, fetch, make_input_file
 from .tally import Tally
 
@@ -34,64 +32,12 @@ _LARGEST_ADOPTED_PART = 16
 """A file may fill this part of the cache at most, to be adopted without being asked for."""
 
 
-class FileKey(NamedTuple):
-    """Files that differ in the executable bit are different files: the mode is the inode's."""
-
-    digest: Digest
-    is_executable: bool
-
-
-_RENEWAL = threading.Lock()
-"""Guards the replacement of files that have too many links, which is rare."""
-
-
-class CachedFile:
-    """One file: on its way while `fetching` is set, present when `inode` is, else absent.
-
-    `references` counts the places that use it.
-    """
-
-    __slots__ = ("fetching", "inode", "is_damaged", "key", "path", "references")
-
-    def __init__(self, key: FileKey, path: str) -> None:
-        self.key = key
-        self.path = path
-        self.references = 0
-        self.inode = 0
-        self.fetching: asyncio.Task[None] | None = None
-        self.is_damaged = False
-
-    def link_to(self, path: str) -> Link:
-        """Makes `path` a hard link to the file. May be called in any thread.
-
-        When a file has as many links as the file system allows, a copy takes its place.
-        """
-        try:
-            os.link(self.path, path)
-        except OSError as error:
-            if error.errno != errno.EMLINK:
-                raise
-            with _RENEWAL:
-                fresh = f"{self.path}.new"
-                shutil.copy2(self.path, fresh)
-                os.replace(fresh, self.path)
-                self.inode = os.stat(self.path).st_ino
-            os.link(self.path, path)
-        return Link(self, self.inode)
-
-
 class LocalFile(NamedTuple):
-    """A file on this machine with the content of `key`, outside of the cache."""
+    """A file at `path` below `root` with the content of `key`, outside of the cache."""
 
+    root: str
     path: str
     key: FileKey
-
-
-class Link(NamedTuple):
-    """A hard link to a cached file; the inode tells it from anything that took its place."""
-
-    file: CachedFile
-    inode: int
 
 
 class LocalCache:
@@ -178,12 +124,12 @@ class LocalCache:
         at. Only for files that nobody can write to once they belong to root. Takes no more than a
         few of them, so as not to block for long.
         """
-        for path, key in islice(files, _MOST_ADOPTED):
+        for root, path, key in islice(files, _MOST_ADOPTED):
             is_small = key.digest.size_bytes <= self.max_size_bytes // _LARGEST_ADOPTED_PART
             if key in self._files or not is_small:
                 continue
             file = self._add(key)
-            file.inode = _take_over(path, file)
+            file.inode = _take_over(root, path, file)
             if file.inode:
                 self._unused[key] = file
             else:
@@ -250,15 +196,21 @@ class LocalCache:
             task.exception()  # those who wait have seen it; there may be none of them
 
 
-def _take_over(path: str, file: CachedFile) -> int:
+def _take_over(root: str, path: str, file: CachedFile) -> int:
     """Makes what is at `path` the cached file; returns its inode, or 0 when it cannot be that."""
+    name = path.rpartition("/")[2]
     try:
-        status = os.lstat(path)
-        if status.st_nlink != 1 or status.st_size != file.key.digest.size_bytes:
-            return 0
-        os.chown(path, 0, 0)
-        make_input_file(path, is_executable=file.key.is_executable)
-        os.rename(path, file.path)
+        with opened_parent(root, path) as parent_fd:
+            fd = open_regular_file(name, parent_fd)
+            try:
+                status = os.fstat(fd)
+                if status.st_nlink != 1 or status.st_size != file.key.digest.size_bytes:
+                    return 0
+                os.fchown(fd, 0, 0)
+                make_input_file(fd, is_executable=file.key.is_executable)
+            finally:
+                os.close(fd)
+            os.rename(name, file.path, src_dir_fd=parent_fd)
     except OSError as error:
         _LOG.warning("output %s is not kept for later actions: %s", path, error)
         return 0

@@ -10,11 +10,12 @@ from reapi.core.digest import digest_of
 from reapi.core.errors import FailedPrecondition, ResourceExhausted
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 
-from .beneath import locate
+from .beneath import locate, open_beneath, open_regular_file
+from .cached_file import FileKey
 from .command import DeclaredOutput
 from .input_tree import DEEPEST_TREE, MOST_NODES
 from .limits import size_text
-from .local_cache import FileKey, LocalFile
+from .local_cache import LocalFile
 from .output_blobs import OutputBlobs
 
 _INLINE_BYTES = 1 << 20
@@ -103,10 +104,12 @@ class _Collector:
         else:
             if output.kind == "directory" and stat.S_ISREG(status.st_mode):
                 raise FailedPrecondition(f"output directory {output.path!r} is a file")
-            self._collect_file(output, f"{'/'.join(parent)}/{name}", status)
+            self._collect_file(output, parent_fd, "/".join((*parent, name)), status)
 
-    def _collect_file(self, output: DeclaredOutput, path: str, status: os.stat_result) -> None:
-        digest, is_executable = self._add_file(path, status)
+    def _collect_file(
+        self, output: DeclaredOutput, parent_fd: int, path: str, status: os.stat_result
+    ) -> None:
+        digest, is_executable = self._add_file(parent_fd, path, status)
         file = self.result.output_files.add(
             path=output.path, digest=digest.to_message(), is_executable=is_executable
         )
@@ -204,22 +207,26 @@ class _Collector:
             )
         else:
             status = entry.stat(follow_symlinks=False)
-            digest, is_executable = self._add_file(f"{path}/{name}", status)
+            digest, is_executable = self._add_file(fd, f"{path}/{name}", status)
             directory.files.add(name=name, digest=digest.to_message(), is_executable=is_executable)
 
-    def _add_file(self, path: str, status: os.stat_result) -> FileKey:
+    def _add_file(self, parent_fd: int, path: str, status: os.stat_result) -> FileKey:
+        path = path.lstrip("/")  # of the root itself it is empty
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something unknown")
-            raise FailedPrecondition(f"output {path.lstrip('/')!r} is {kind}, not a file")
+            raise FailedPrecondition(f"output {path!r} is {kind}, not a file")
         self._bytes_left -= status.st_size
         if self._bytes_left < 0:
             most = size_text(self._most_bytes)
             raise ResourceExhausted(f"the outputs are larger than their limit of {most}")
-        full_path = f"{self._root}/{path}"
-        open_file = partial(os.open, full_path, os.O_RDONLY | os.O_NOFOLLOW)
-        digest = self._blobs.add_file(open_file, status.st_size)
+        fd = open_regular_file(path.rpartition("/")[2], parent_fd)
+        try:
+            open_again = partial(open_beneath, self._root, path)
+            digest = self._blobs.add_open_file(fd, status.st_size, open_again)
+        finally:
+            os.close(fd)
         key = FileKey(digest, bool(status.st_mode & stat.S_IXUSR))
-        self.files.append(LocalFile(full_path, key))
+        self.files.append(LocalFile(self._root, path, key))
         return key
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from reapi.core.errors import FailedPrecondition
 
+from .cached_file import FileKey
 from .input_tree import InputDirectory
-from .local_cache import FileKey
 from .staged_directory import OutputParents
 
 _MOST_STEPS = 512

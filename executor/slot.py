@@ -36,6 +36,8 @@ from .work_request import Work
 
 _FOR_EVER_SECONDS = 1e9
 
+_MOST_SPARE_DIRECTORIES = 2_000
+
 
 class Slot:
     """An async context manager; `directory` does not exist before it.
@@ -79,7 +81,7 @@ class Slot:
         if uid is not None:
             os.chown(self._directory, -1, uid)
         (self._directory / "trash").mkdir(mode=0o700)
-        trash = self._trash = Trash(self._directory / "trash")
+        trash = self._trash = Trash(self._directory / "trash", _MOST_SPARE_DIRECTORIES)
         self.tree = StagedTree(str(self._directory / "root"), uid, self._cache, trash)
         self._temporary = StagedTree(str(self._directory / "tmp"), uid, self._cache, trash)
         self._warm = StagedTree(str(self._directory / "warm"), uid, self._cache, trash)

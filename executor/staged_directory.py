@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from reapi.core.errors import InvalidArgument
 
+from .cached_file import CachedFile, FileKey, Link
 from .input_tree import EMPTY_DIRECTORY, InputDirectory
-from .local_cache import CachedFile, FileKey, Link
 
 OutputParents: TypeAlias = dict[str, "OutputParents"]
 """Directories to be there beside those of the input root, by name (IN6)."""

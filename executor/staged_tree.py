@@ -6,23 +6,22 @@ have are compared name by name, inode by inode. What cannot be explained makes a
 """
 
 import asyncio
-import errno
 import os
-import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from reapi.core.errors import ResourceExhausted
 from reapi.core.interfaces import BlobStore
 from reapi.core.uninterrupted import uninterrupted
 
-from .fetch import FILE_TIME_NS
+from .cached_file import CachedFile, is_unaltered
 from .input_tree import InputDirectory
-from .local_cache import CachedFile, LocalCache
+from .local_cache import LocalCache
 from .staged_directory import Change, OutputParents, StagedDirectory, changes_to, stamp_of
 from .tally import Tally
-from .trash import Trash
+from .trash import Trash, has_attributes
 
 T = TypeVar("T")
 
@@ -33,6 +32,9 @@ show in a directory's times."""
 _INLINE_OPERATIONS = 200
 """So many take the event loop a few milliseconds; more are worth the way to a thread."""
 
+_INLINE_FILES = 32
+_INLINE_FILE_BYTES = 256 << 10
+"""So few files are read again in less time than the way to a thread and back takes."""
 
 _INLINE_DIRECTORY_BYTES = 64 << 10
 """Directories of this size together have some thousand entries at most."""
@@ -40,6 +42,10 @@ _INLINE_DIRECTORY_BYTES = 64 << 10
 
 class _Unexpected(Exception):
     """The tree is in a state that comparing names does not explain."""
+
+
+class _Vanished(ResourceExhausted):
+    """An action that has the rights of this process removed cached files."""
 
 
 class StagedTree:
@@ -74,6 +80,14 @@ class StagedTree:
         before anything is changed; ResourceExhausted when the disk is full: the tree is empty then.
         """
         self._drop_damaged_links()
+        try:
+            await self._stage(directory, parents, store)
+        except _Vanished:
+            await self._stage(directory, parents, store)
+
+    async def _stage(
+        self, directory: InputDirectory, parents: OutputParents, store: BlobStore
+    ) -> None:
         changes = changes_to(self._root, directory, parents)
         keys = [key for change in changes for _, key in change.files]
         self.fetched = Tally()
@@ -88,6 +102,8 @@ class StagedTree:
         except BaseException as error:
             released += files
             await self._clear()
+            if isinstance(error, FileNotFoundError) and self._drop_vanished(files):
+                raise _Vanished("input files were removed from this worker's cache") from error
             if isinstance(error, OSError):
                 raise ResourceExhausted(f"the input root cannot be made: {error}") from error
             raise
@@ -101,17 +117,16 @@ class StagedTree:
         """
         released: list[CachedFile] = []
         try:
+            if self._uid is None:
+                await self._drop_altered(started_ns)
             suspects, size_bytes = self._suspects(started_ns)
             if size_bytes <= _INLINE_DIRECTORY_BYTES:
                 self._rescan(suspects, released)
             else:
                 await _in_thread(self._rescan, suspects, released)
+            self._drop_damaged_links()
             if not self._trash.is_empty:
                 await _in_thread(self._trash.empty)
-            if self._uid is None:
-                for file in await _in_thread(self._find_altered):
-                    self._cache.drop_damaged(file)
-                self._drop_damaged_links()
         except (_Unexpected, OSError):
             await self._clear()
         finally:
@@ -132,16 +147,24 @@ class StagedTree:
             for name, target in change.symlinks:
                 os.symlink(target, f"{node.path}/{name}")
                 node.symlinks[name] = target
-            for name, _ in change.files:
-                node.links[name] = files[0].link_to(f"{node.path}/{name}")
-                files.popleft()
+            if change.files:
+                self._link(change, files)
         for change in changes:
             change.node.stamp = stamp_of(os.lstat(change.node.path))
             change.node.directory = change.directory
             change.node.parents = change.parents
 
+    def _link(self, change: Change, files: deque[CachedFile]) -> None:
+        fd = os.open(change.node.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for name, _ in change.files:
+                change.node.links[name] = files[0].link_to(name, fd)
+                files.popleft()
+        finally:
+            os.close(fd)
+
     def _make(self, node: StagedDirectory) -> None:
-        os.mkdir(node.path)
+        self._trash.make_directory(node.path)
         os.chmod(node.path, 0o755)  # whatever our umask is (IN15)
         if self._uid is not None:
             os.chown(node.path, self._uid, self._uid)
@@ -186,20 +209,42 @@ class StagedTree:
                     released += node.forget(name)
             node.stamp = stamp_of(os.lstat(node.path))
 
-    def _find_altered(self) -> list[CachedFile]:
-        """The linked files that somebody wrote to or changed the mode of."""
+    async def _drop_altered(self, started_ns: int) -> None:
+        sizes = (
+            link.file.key.digest.size_bytes
+            for node in self._root.walk()
+            for link in node.links.values()
+        )
+        first = list(islice(sizes, _INLINE_FILES + 1))
+        if len(first) <= _INLINE_FILES and sum(first) <= _INLINE_FILE_BYTES:
+            altered = self._find_altered(started_ns)
+        else:
+            altered = await _in_thread(self._find_altered, started_ns)
+        for file in altered:
+            self._cache.drop_damaged(file)
+
+    def _find_altered(self, started_ns: int) -> list[CachedFile]:
+        """The linked files that somebody wrote to or changed the mode of since then.
+
+        Looks at the cached files themselves: what an action altered it may have removed here. Where
+        one was replaced by a copy, or could not be linked, the link is all there is to look at.
+        """
+        unchanged_since_ns = started_ns - _TICK_NS
         altered = []
         for node in self._root.walk():
             for name, link in node.links.items():
-                status = os.lstat(f"{node.path}/{name}")
-                digest, is_executable = link.file.key
-                if (
-                    status.st_size != digest.size_bytes
-                    or status.st_mtime_ns != FILE_TIME_NS
-                    or stat.S_IMODE(status.st_mode) != (0o555 if is_executable else 0o444)
-                ):
+                is_linked = link.inode == link.file.inode
+                path = link.file.path if is_linked else f"{node.path}/{name}"
+                if not is_unaltered(path, link, unchanged_since_ns):
                     altered.append(link.file)
         return altered
+
+    def _drop_vanished(self, files: Iterable[CachedFile]) -> bool:
+        """Forgets those that are no longer there; whether there were any."""
+        vanished = [file for file in files if file.has_vanished]
+        for file in vanished:
+            self._cache.drop_damaged(file)
+        return bool(vanished)
 
     def _drop_damaged_links(self) -> None:
         """Unlinks the files that were altered since the last time, by whichever slot's action."""
@@ -233,13 +278,7 @@ def _check_rights(node: StagedDirectory) -> None:
     """Raises _Unexpected when it is not the same directory, or its owner or rights have changed."""
     if stamp_of(os.lstat(node.path)).without_times() != node.stamp.without_times():
         raise _Unexpected
-    try:
-        attributes = os.listxattr(node.path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno != errno.ENOTSUP:
-            raise
-        return
-    if any(name.startswith(("user.", "system.")) for name in attributes):
+    if has_attributes(node.path):
         raise _Unexpected
 
 

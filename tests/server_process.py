@@ -93,10 +93,14 @@ class ServerProcess:
         return [int(pid) for pid in children.split()]
 
     def peak_memory_kib(self) -> int:
-        """Of its first process, since it began."""
+        """Of its first process, since it began or since `forget_peak_memory`."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1])
+
+    def forget_peak_memory(self) -> None:
+        """From now on `peak_memory_kib` counts anew, from what it has now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def open_files(self) -> int:
         """How many descriptors its first process has, sockets included."""

@@ -130,7 +130,16 @@ def processes_of(argument: str) -> list[str]:
 class Harness:
     """One slot with all that an action needs."""
 
-    def __init__(self, cache: LocalCache, slot: Slot, trees: InputTrees, roots: Roots) -> None:
+    def __init__(
+        self,
+        cache: LocalCache,
+        slot: Slot,
+        trees: InputTrees,
+        roots: Roots,
+        *,
+        has_separate_uid: bool,
+    ) -> None:
+        self.has_separate_uid = has_separate_uid
         self.store = MemoryBlobStore()
         self.cache = cache
         self.slot = slot
@@ -227,6 +236,6 @@ async def open_harness(
             ) as slot,
         ):
             roots = Roots(find_abilities(choice, area.sandbox), images)
-            yield Harness(cache, slot, trees, roots)
+            yield Harness(cache, slot, trees, roots, has_separate_uid=separate_uid)
     finally:
         area.close()

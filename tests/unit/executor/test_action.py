@@ -10,8 +10,8 @@ from google.rpc import code_pb2
 
 from reapi.core.digest import Digest, digest_of
 from reapi.core.errors import BlobsMissing, ReapiError, ResourceExhausted, error_of
+from reapi.executor.cached_file import FileKey
 from reapi.executor.limits import Limits
-from reapi.executor.local_cache import FileKey
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.memory_store import MemoryBlobStore
 from tests.unit.executor.harness import (
@@ -262,23 +262,6 @@ class TestLeftovers:
             "./sub/data.txt",
             "./sub/empty",
         ]
-
-    async def test_S7_an_action_cannot_alter_a_cached_file(self, isolated: Harness) -> None:
-        script = (
-            "for f in script.sh sub/data.txt; do echo evil >> $f; chmod 777 $f; echo evil > $f;"
-            " ln $f hard; echo evil > hard; done; true"
-        )
-        await isolated.sh(script, TREE)
-        await isolated.sh("true")
-        response = await isolated.run(["./script.sh"], TREE)
-        assert isolated.stdout(response) == "data\ndata\n"
-
-    async def test_S7_an_altered_cached_file_is_noticed_dropped_and_fetched_anew(
-        self, harness: Harness
-    ) -> None:
-        await harness.sh("chmod u+w sub/data.txt; echo evil >> sub/data.txt; true", TREE)
-        response = await harness.run(["./script.sh"], TREE)
-        assert harness.stdout(response) == "data\ndata\n"
 
     async def test_S8_an_action_cannot_reach_the_cache_or_another_slot(
         self, isolated: Harness, reachable_path: Path

@@ -1,16 +1,20 @@
 """Input files are fetched once, kept within bounds, and never removed while they are used."""
 
 import asyncio
+import errno
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reapi.core.digest import BLAKE3, Digest, digest_of
 from reapi.core.errors import BlobsMissing, Unavailable
 from reapi.executor import fetch
-from reapi.executor.local_cache import CachedFile, FileKey, LocalCache
+from reapi.executor.cached_file import CachedFile, FileKey
+from reapi.executor.local_cache import LocalCache
 from tests.fakes.memory_store import MemoryBlobStore
 
 
@@ -61,6 +65,17 @@ async def test_files_have_the_bytes_mode_and_time_of_inputs(
     modes = [os.stat(file.path).st_mode & 0o777 for file in (plain, executable)]
     assert modes == [0o444, 0o555]
     assert os.stat(plain.path).st_mtime_ns == fetch.FILE_TIME_NS
+
+
+async def test_IN15_the_mode_is_that_of_inputs_whatever_our_umask_is(
+    cache: LocalCache, store: SlowStore
+) -> None:
+    before = os.umask(0o077)
+    try:
+        (file,) = await cache.acquire(keys(store, b"data"), store)
+    finally:
+        os.umask(before)
+    assert os.stat(file.path).st_mode & 0o777 == 0o444
 
 
 async def test_D11_a_hash_under_two_functions_is_two_files(
@@ -168,21 +183,99 @@ async def test_a_file_in_use_is_never_removed(cache: LocalCache, store: SlowStor
     assert cache.size_bytes <= 100
 
 
-async def test_when_links_run_out_a_copy_takes_over(
-    cache: LocalCache, store: SlowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (file,) = await cache.acquire(keys(store, b"a"), store)
-    really_link, links = os.link, []
+@pytest.fixture
+def directory_fd(tmp_path: Path) -> Iterator[int]:
+    """Of the directory `staged` beside the cached files."""
+    (tmp_path / "staged").mkdir()
+    fd = os.open(tmp_path / "staged", os.O_RDONLY)
+    yield fd
+    os.close(fd)
 
-    def link(source: str, target: str) -> None:
-        if os.stat(source).st_nlink > 2:
-            raise OSError(31, "Too many links")
-        links.append(target)
-        really_link(source, target)
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int, from_links: int) -> None:
+    """link(2) fails as it does where a file has that many links already."""
+    really_link = os.link
+
+    def link(source: str, target: str, **options: Any) -> None:
+        if os.stat(source).st_nlink >= from_links:
+            raise OSError(code, os.strerror(code))
+        really_link(source, target, **options)
 
     monkeypatch.setattr("os.link", link)
-    made = [file.link_to(str(tmp_path / f"link{i}")) for i in range(4)]
-    assert [os.stat(tmp_path / f"link{i}").st_ino for i in range(4)] == [m.inode for m in made]
+
+
+async def test_when_links_run_out_a_copy_takes_over(
+    cache: LocalCache,
+    store: SlowStore,
+    tmp_path: Path,
+    directory_fd: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (file,) = await cache.acquire(keys(store, b"a"), store)
+    refuse_links(monkeypatch, errno.EMLINK, from_links=3)
+    made = [file.link_to(f"link{i}", directory_fd) for i in range(4)]
+    links = [os.stat(tmp_path / "staged" / f"link{i}") for i in range(4)]
+    assert [status.st_ino for status in links] == [link.inode for link in made]
     assert len({link.inode for link in made}) == 2
-    assert (tmp_path / "link3").read_bytes() == b"a"
-    assert os.stat(tmp_path / "link3").st_mode & 0o777 == 0o444
+    assert data(file) == (tmp_path / "staged" / "link3").read_bytes() == b"a"
+    assert {status.st_mode & 0o777 for status in links} == {0o444}
+    assert {status.st_mtime_ns for status in links} == {fetch.FILE_TIME_NS}
+
+
+async def test_a_file_has_more_links_than_its_file_system_allows(
+    tmp_path: Path, store: SlowStore, directory_fd: int
+) -> None:
+    """With the real limit, which is 65,000 on ext4; file systems without one that is near pass."""
+    async with LocalCache(tmp_path, 100) as cache:
+        (file,) = await cache.acquire(keys(store, b"a"), store)
+        first = file.link_to("first", directory_fd)
+        with suppress(OSError):
+            for number in range(65_001):
+                os.link(file.path, str(number), dst_dir_fd=directory_fd)
+        last = file.link_to("last", directory_fd)
+    assert (tmp_path / "staged" / "last").stat().st_ino == last.inode == file.inode
+    assert (tmp_path / "staged" / "last").read_bytes() == b"a"
+    if os.pathconf(tmp_path, "PC_LINK_MAX") <= 65_000:
+        assert last.inode != first.inode
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
+async def test_where_there_can_be_no_link_there_is_a_copy(
+    cache: LocalCache,
+    store: SlowStore,
+    tmp_path: Path,
+    directory_fd: int,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    (file,) = await cache.acquire([FileKey(store.add(b"tool"), True)], store)
+    refuse_links(monkeypatch, code, from_links=1)
+    link = file.link_to("copy", directory_fd)
+    status = (tmp_path / "staged" / "copy").stat()
+    assert (tmp_path / "staged" / "copy").read_bytes() == b"tool"
+    assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o555, fetch.FILE_TIME_NS)
+    assert status.st_ino == link.inode != file.inode
+
+
+async def test_a_copy_that_fails_leaves_nothing(
+    cache: LocalCache,
+    store: SlowStore,
+    tmp_path: Path,
+    directory_fd: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (file,) = await cache.acquire(keys(store, b"a"), store)
+    before = file.inode
+
+    def fill_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj", fill_disk)
+    for code in (errno.EMLINK, errno.EXDEV):
+        with monkeypatch.context() as patch:
+            refuse_links(patch, code, from_links=1)
+            with pytest.raises(OSError, match="No space"):
+                file.link_to("link", directory_fd)
+    assert sorted(os.listdir(tmp_path)) == sorted(["staged", os.path.basename(file.path)])
+    assert os.listdir(directory_fd) == []
+    assert (data(file), file.inode) == (b"a", before)

@@ -7,8 +7,8 @@ import pytest
 
 from reapi.core.digest import digest_of
 from reapi.core.errors import FailedPrecondition
+from reapi.executor.cached_file import FileKey
 from reapi.executor.input_tree import InputDirectory
-from reapi.executor.local_cache import FileKey
 from reapi.executor.root_file_system import (
     MountPoints,
     find_file,

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from reapi.core.digest import digest_of
+from reapi.executor.cached_file import FileKey
 from reapi.executor.command import PreparedCommand
 from reapi.executor.input_tree import InputDirectory
-from reapi.executor.local_cache import FileKey
 from reapi.executor.work_request import NotWork, Work, work_of
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Command
 
