@@ -14,19 +14,31 @@ from functools import partial
 from typing import TypeVar
 
 from reapi.core.digest import Digest
-from reapi.core.errors import DataLoss, NotFound, ReapiError
+from reapi.core.errors import (
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    NotFound,
+    ReapiError,
+    Unavailable,
+)
 from reapi.core.interfaces import BlobStore
 
 from .retry import Retries, is_retriable
 
 T = TypeVar("T")
 
+OpenChunks = Callable[[], AsyncGenerator[bytes, None]]
+"""Opens the content of a blob at its beginning, as often as it is called."""
+
 
 class PatientBlobStore:
     """Tries again for `patience_seconds` what fails because the storage is away or full.
 
-    For those who are given a storage itself: its own errors say when it is away, and not one of
-    its callers could make more of that than to come again.
+    It is for those who can wait, and could make no more of such a failure than to come again. A
+    storage that is away, or does not answer, for longer is Unavailable: its DeadlineExceeded and
+    Cancelled say nothing about what its caller does. Over a channel the patience of both adds up;
+    let the channel have as much, for only it can check a transfer that it goes on with as a whole.
     """
 
     def __init__(self, inner: BlobStore, *, patience_seconds: float) -> None:
@@ -63,7 +75,7 @@ class PatientBlobStore:
                     raise DataLoss(f"{digest} went away while it was read") from error
                 raise
             except ReapiError as error:
-                await retries.wait(error)
+                await _pause(retries, error)
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, ReapiError]:
         """See BlobStore. Only what has failed is sent again."""
@@ -71,14 +83,16 @@ class PatientBlobStore:
         lasting: dict[Digest, ReapiError] = {}
         while True:
             failures = await self._patiently(partial(self._inner.write_many, blobs))
-            passing = {one: error for one, error in failures.items() if is_retriable(error)}
+            passing = {
+                one: error for one, error in failures.items() if is_retriable(_as_away(error))
+            }
             lasting |= {one: error for one, error in failures.items() if one not in passing}
             if not passing:
                 return lasting
             try:
-                await retries.wait(next(iter(passing.values())))
+                await _pause(retries, next(iter(passing.values())))
             except ReapiError:
-                return lasting | passing
+                return lasting | {one: _as_away(error) for one, error in passing.items()}
             blobs = {digest: blobs[digest] for digest in passing}
 
     async def write(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
@@ -98,7 +112,17 @@ class PatientBlobStore:
             except ReapiError as error:
                 if is_taken:
                     raise
-                await retries.wait(error)
+                await _pause(retries, error)
+
+    async def write_from(self, digest: Digest, open_chunks: OpenChunks) -> None:
+        """Like `write`, of content that can be opened again: then a failure costs only time."""
+        retries = Retries(self._patience_seconds)
+        while True:
+            try:
+                async with aclosing(open_chunks()) as chunks:
+                    return await self._inner.write(digest, chunks)
+            except ReapiError as error:
+                await _pause(retries, error)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         retries = Retries(self._patience_seconds)
@@ -106,4 +130,21 @@ class PatientBlobStore:
             try:
                 return await call()
             except ReapiError as error:
-                await retries.wait(error)
+                await _pause(retries, error)
+
+
+async def _pause(retries: Retries, error: ReapiError) -> None:
+    away = _as_away(error)
+    try:
+        await retries.wait(away)
+    except ReapiError:
+        if away is error:
+            raise
+        raise away from error
+
+
+def _as_away(error: ReapiError) -> ReapiError:
+    """What a failure of the storage is for those who use it."""
+    if isinstance(error, DeadlineExceeded | Cancelled):
+        return Unavailable(f"the storage does not answer: {error.message}")
+    return error

@@ -1,9 +1,15 @@
 """When a failed call is tried again: the one back-off of the client, for calls and streams."""
 
 import asyncio
+import logging
 import random
 
 from reapi.core.errors import Aborted, Cancelled, ReapiError, ResourceExhausted, Unavailable
+
+logger = logging.getLogger(__name__)
+
+_SAID_AFTER_FAILURES = 4
+"""Fewer are passing ones, of no interest to anybody."""
 
 _FIRST_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 5.0
@@ -48,4 +54,6 @@ class Retries:
         if not is_retriable(error) or now + delay > self._give_up_at:
             raise error
         self._failures += 1
+        if self._failures == _SAID_AFTER_FAILURES:
+            logger.info("trying again for %g s: %s", self._window_seconds, error.message)
         await asyncio.sleep(delay)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.digest import Digest, DigestFunction, parse_digest, parse_function
 from reapi.core.errors import (
     BlobsMissing,
@@ -19,7 +20,6 @@ from reapi.core.errors import (
     status_of,
 )
 from reapi.core.execution_properties import ExecutionProperties, execution_properties
-from reapi.core.interfaces import BlobStore
 from reapi.core.uninterrupted import uninterrupted
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1.worker_pb2 import Lease
@@ -56,7 +56,7 @@ class Action:
         self,
         lease: Lease,
         worker_id: str,
-        store: BlobStore,
+        store: PatientBlobStore,
         trees: InputTrees,
         cache: LocalCache,
         roots: Roots,

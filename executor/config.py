@@ -49,3 +49,11 @@ class ExecutorConfig:
 
     limits: Limits = field(default_factory=Limits)
     """What one action may use."""
+
+    delivery_seconds: float = 20.0
+    """How long a worker that drains and has nothing left to run waits for the scheduler to take
+    the results."""
+
+    storage_patience_seconds: float = 300.0
+    """How long an action waits for a storage that is away, for its inputs or with its outputs,
+    before it ends as UNAVAILABLE."""

@@ -6,15 +6,15 @@ Both at the same time, where there is more than one batch of them.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Self, TypeAlias
 
 from reapi.clients.concurrency import map_bounded
-from reapi.clients.retry import Retries
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.digest import Digest, DigestFunction, digest_of
-from reapi.core.errors import Internal, InvalidArgument, Unavailable
-from reapi.core.interfaces import BlobStore
+from reapi.core.errors import Internal, InvalidArgument
+from reapi.core.uninterrupted import uninterrupted
 
 from .tally import Tally
 
@@ -29,7 +29,6 @@ _CHUNK_BYTES = 1 << 20
 _BATCH_BYTES = 3_500_000
 _OVERHEAD_BYTES = 200
 _UPLOADS_AT_ONCE = 4
-_PATIENCE_SECONDS = 30.0
 
 
 _Blobs: TypeAlias = dict[Digest, bytes | OpenFile]
@@ -102,12 +101,12 @@ class OutputBlobs:
             return b""
         return blob if isinstance(blob, bytes) else None
 
-    def upload_early(self, store: BlobStore) -> None:
+    def upload_early(self, store: PatientBlobStore) -> None:
         """From now on the upload of a batch begins when it is full, while more are being added."""
         loop = asyncio.get_running_loop()
         self._begin_early = partial(loop.call_soon_threadsafe, self._begin, store)
 
-    async def upload(self, store: BlobStore) -> None:
+    async def upload(self, store: PatientBlobStore) -> None:
         """Returns when all are stored; raises what the store raised for one of them (IN19).
 
         What the store has already is not sent again, unless it is so little that asking is more.
@@ -131,7 +130,7 @@ class OutputBlobs:
         if is_full and not was_full:
             self._begin_early()
 
-    def _begin(self, store: BlobStore) -> None:
+    def _begin(self, store: PatientBlobStore) -> None:
         """Takes what waits, and begins to upload it."""
         with self._lock:
             blobs, self._waiting = self._waiting, {}
@@ -143,7 +142,7 @@ class OutputBlobs:
             uploading = self._upload(store, blobs, ask_first=not (is_little and is_held))
             self._uploads.append(asyncio.create_task(uploading))
 
-    async def _upload(self, store: BlobStore, blobs: _Blobs, *, ask_first: bool) -> None:
+    async def _upload(self, store: PatientBlobStore, blobs: _Blobs, *, ask_first: bool) -> None:
         digests = await store.find_missing(list(blobs)) if ask_first else list(blobs)
         send = partial(self._send, store, blobs)
         await map_bounded(send, _batches(digests), at_once=_UPLOADS_AT_ONCE)
@@ -154,11 +153,11 @@ class OutputBlobs:
                 del self._sending[digest]
                 self._held_bytes -= _held_bytes(blob)
 
-    async def _send(self, store: BlobStore, blobs: _Blobs, batch: Sequence[Digest]) -> None:
+    async def _send(self, store: PatientBlobStore, blobs: _Blobs, batch: Sequence[Digest]) -> None:
         async with self._at_once:
             blob = blobs[batch[0]]
             if not isinstance(blob, bytes) and batch[0].size_bytes > _HELD_FILE_BYTES:
-                return await _write_file(store, batch[0], blob)
+                return await store.write_from(batch[0], partial(_chunks, blob))
             held = {digest: blob for digest in batch if isinstance(blob := blobs[digest], bytes)}
             files = {digest: blob for digest in batch if callable(blob := blobs[digest])}
             read = await asyncio.to_thread(_read_all, files) if files else {}
@@ -166,24 +165,14 @@ class OutputBlobs:
                 raise error
 
 
-async def _write_file(store: BlobStore, digest: Digest, open_file: OpenFile) -> None:
-    """A store that lost its storage half-way has to be given the file from its beginning."""
-    retries = Retries(_PATIENCE_SECONDS)
-    while True:
-        fd = open_file()
-        try:
-            return await store.write(digest, _chunks(fd))
-        except Unavailable as error:
-            await retries.wait(error)
-        finally:
-            os.close(fd)
-
-
-async def _chunks(fd: int) -> AsyncIterator[bytes]:
-    offset = 0
-    while chunk := await asyncio.to_thread(os.pread, fd, _CHUNK_BYTES, offset):
-        offset += len(chunk)
-        yield chunk
+async def _chunks(open_file: OpenFile) -> AsyncGenerator[bytes, None]:
+    fd, offset = open_file(), 0
+    try:
+        while chunk := await uninterrupted(asyncio.to_thread(os.pread, fd, _CHUNK_BYTES, offset)):
+            offset += len(chunk)
+            yield chunk
+    finally:
+        os.close(fd)
 
 
 def _read_all(files: Mapping[Digest, OpenFile]) -> dict[Digest, bytes]:

@@ -21,6 +21,7 @@ from reapi.core.uninterrupted import uninterrupted
 from . import slot_process
 from .enforcement import Enforcement
 from .limits import Limits
+from .processes import state_of
 from .run_outcome import ProcessUsage, RunOutcome
 from .run_watch import RunWatch, log_breach
 from .sandbox import Enclosure, enclosed
@@ -260,10 +261,5 @@ class Runner:
 
 def _of_uid(uid: int) -> list[int]:
     """Descendants of this process whose real uid is `uid`."""
-    found = []
-    for pid in descendants(os.getpid()):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            status = Path(f"/proc/{pid}/status").read_text()
-            if status.partition("\nUid:")[2].split(maxsplit=1)[0] == str(uid):
-                found.append(pid)
-    return found
+    below = ((pid, state_of(pid)) for pid in descendants(os.getpid()))
+    return [pid for pid, state in below if state is not None and state.real_uid == uid]

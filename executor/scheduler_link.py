@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _PARTING_SECONDS = 5.0
-"""How long the scheduler may take to end a stream that we have ended."""
+"""How long the scheduler may take to welcome a worker that leaves, and to end its stream."""
 
 _Call = BidirectionalCall[ConnectRequest, ConnectResponse]
 
@@ -49,6 +49,11 @@ class SchedulerLink:
         self._limit: asyncio.Timeout | None = None
         self._leaving = asyncio.Event()
         self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream on which the scheduler has welcomed this worker."""
+        return self._call is not None
 
     async def run(self) -> None:
         """Keeps a stream to the active scheduler open until `leave`.
@@ -82,9 +87,10 @@ class SchedulerLink:
         """Ends the stream, and so `run`, after what was sent before."""
         self._leaving.set()
         async with self._sending:
-            if self._call is not None and self._limit is not None:
+            if self._limit is not None:
                 loop = asyncio.get_running_loop()
                 self._limit.reschedule(loop.time() + _PARTING_SECONDS)
+            if self._call is not None:
                 await self._call.done_sending()
 
     async def _active(self) -> Channel | None:
@@ -105,9 +111,9 @@ class SchedulerLink:
     async def _stream(self, channel: Channel) -> None:
         beating: asyncio.Task[None] | None = None
         async with channel.bidirectional(CONNECT) as call:
-            await call.send(ConnectRequest(register=self._register()))
             try:
                 async with asyncio.timeout(None) as self._limit:
+                    await call.send(ConnectRequest(register=self._register()))
                     async for response in call:
                         if response.HasField("registered"):
                             self._call = call
@@ -117,9 +123,9 @@ class SchedulerLink:
                             beating = asyncio.create_task(self._beat(seconds))
                         self._handle(response)
             except TimeoutError:
-                _LOG.warning("the scheduler did not end the stream")
+                _LOG.warning("the scheduler did not answer in time")
             finally:
-                self._call = None
+                self._call = self._limit = None
                 if beating is not None:
                     beating.cancel()
                     await asyncio.wait((beating,))

@@ -7,26 +7,29 @@ from pathlib import Path
 from reapi.core.errors import FailedPrecondition
 
 from .cgroups import remove_stale
+from .former_life import end_former_life
 from .trash import Trash
 
 
 class WorkArea:
     """Holds `directory` for this process alone until `close`, or the process, ends.
 
-    Opening kills processes that still run there, where cgroups tell of them, and removes `files`,
-    `slots`, `sandbox` and `images` in it, and nothing else, which blocks for as long as that takes.
-    Raises FailedPrecondition when another executor uses the directory.
+    Opening ends what an earlier life has running there, and removes `files`, `slots`, `sandbox` and
+    `images` in it, and nothing else, which blocks for as long as that takes. Raises
+    FailedPrecondition when another executor uses the directory, or something there cannot be ended.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.files = directory / "files"
         self.slots = directory / "slots"
+        self.completions = directory / "completions"
         self.sandbox = directory / "sandbox"
         self.images = directory / "images"
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_former_life(directory)
             remove_stale(directory)
             self._clear(directory / "trash")
         except BlockingIOError as error:
@@ -49,6 +52,7 @@ class WorkArea:
         for directory in (self.slots, self.sandbox, self.images):
             directory.mkdir()
             directory.chmod(0o711)
+        self.completions.mkdir(mode=0o700, exist_ok=True)
 
     def close(self) -> None:
         os.close(self._lock)

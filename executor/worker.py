@@ -8,8 +8,9 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import NamedTuple, Self
+from typing import Self
 
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import Cancelled, ReapiError, ResourceExhausted, status_of
 from reapi.core.execution_properties import PERSISTENT_WORKER_KEY
@@ -20,12 +21,10 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     Platform,
 )
 from reapi.protos.reapi.worker.v1.worker_pb2 import (
-    Completion,
     ConnectRequest,
     ConnectResponse,
     Drain,
     Lease,
-    LeaseKey,
     Progress,
     ReadLog,
     Register,
@@ -36,7 +35,9 @@ from reapi.protos.reapi.worker.v1.worker_pb2 import (
 from .action import Action
 from .action_uid import can_separate_uids
 from .cgroups import Cgroups
+from .completion_files import CompletionFiles
 from .config import ExecutorConfig
+from .held_leases import HeldLease, HeldLeases
 from .images import Images
 from .input_tree import InputTrees
 from .local_cache import LocalCache
@@ -52,32 +53,13 @@ _PROGRESS_AFTER_SECONDS = 0.01
 """A command that ends sooner is reported by its completion alone: a message less per action."""
 
 
-class _Key(NamedTuple):
-    operation_name: str
-    epoch: int
-
-
-class _Held:
-    """A lease that we answer for: until its completion is acknowledged, or it is revoked."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.run: asyncio.Future[ExecuteResponse] | None = None
-        self.completion: ConnectRequest | None = None
-        self.is_cancelled = False
-        self.is_revoked = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-        if self.run is not None:
-            self.run.cancel()
-
-
 class Worker:
     """Runs actions from `run` on until it is drained; an async context manager.
 
     `schedulers` know the one that gives leases; `blob_store` makes the store of an instance name,
-    which must be usable as long as the worker is. Leaving the context kills what still runs.
+    which must be usable as long as the worker is, and need have no patience of its own. Leaving
+    the context kills what still runs; what is done and has not been taken is on disk then, and
+    delivered by the next life.
     """
 
     def __init__(
@@ -94,11 +76,12 @@ class Worker:
         self._link = SchedulerLink(schedulers, self._register, self._handle)
         self._stack = AsyncExitStack()
         self._trees = InputTrees()
-        self._held: dict[_Key, _Held] = {}
+        self._held: HeldLeases
         self._logs = WatchedLogs(self._send, config.limits.log_size_bytes)
         self._free: list[Slot] = []
         self._free_slots = asyncio.Semaphore(0)
         self._is_draining = False
+        self._parting: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._cache: LocalCache
         self._roots: Roots
@@ -118,6 +101,8 @@ class Worker:
         config = self._config
         area = await uninterrupted(asyncio.to_thread(WorkArea, config.cache_dir))
         self._stack.callback(area.close)
+        self._held = HeldLeases(CompletionFiles(area.completions))
+        await asyncio.to_thread(self._held.load)
         separate_uid = can_separate_uids(area.slots)
         self.sandbox = await choose_sandbox(
             config.sandbox, area.sandbox, config.sandbox_paths, separate_uid=separate_uid
@@ -149,13 +134,21 @@ class Worker:
         """Works until `drain` is through. Cancelling it kills what runs and reports nothing."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                if not self._is_draining:
-                    await self._link.run()
+                if self._is_draining:
+                    self._leave_if_done()
+                await self._link.run()
         finally:
+            if self._parting is not None:
+                self._parting.cancel()
             self._logs.close()
+            self._held.keep_all()
 
     def drain(self) -> None:
-        """Takes no new leases; `run` ends when the scheduler has all completions."""
+        """Takes no new leases; `run` ends when the scheduler has all completions.
+
+        When all actions have ended and it does not take them for `delivery_seconds`, they are left
+        to the next life.
+        """
         if self._is_draining:
             return
         self._is_draining = True
@@ -172,7 +165,7 @@ class Worker:
             platform=Platform(
                 properties=[Platform.Property(name=name, value=value) for name, value in properties]
             ),
-            held=[held.lease.key for held in self._held.values()],
+            held=[held.key for held in self._held],
             resources=[
                 Resource(name=name, amount=amount)
                 for name, amount in sorted(self._config.resources.items())
@@ -187,16 +180,16 @@ class Worker:
             case "lease":
                 self._accept(response.lease)
             case "cancel":
-                if (held := self._held.get(_key(response.cancel.key))) and not held.completion:
+                if (held := self._held.get(response.cancel.key)) and not held.completion:
                     held.cancel()
             case "completion_received":
-                self._held.pop(_key(response.completion_received.key), None)
+                self._held.forget(response.completion_received.key)
                 self._leave_if_done()
             case "read_log":
                 self._read_log(response.read_log)
 
     def _read_log(self, request: ReadLog) -> None:
-        held = self._held.get(_key(request.key))
+        held = self._held.get(request.key)
         if held is None or held.completion is not None:
             self._logs.refuse(request)
         else:
@@ -205,34 +198,34 @@ class Worker:
     def _registered(self, registered: Registered) -> None:
         self.has_joined.set()
         for key in registered.revoked:
-            if held := self._held.pop(_key(key), None):
+            if held := self._held.forget(key):
                 held.is_revoked = True
                 held.cancel()
-        for held in self._held.values():
+        for held in self._held:
             if held.completion is not None:
-                self._send(held.completion)
+                self._send(ConnectRequest(completion=held.completion))
         if self._is_draining:
             self._send(ConnectRequest(drain=Drain()))
             self._leave_if_done()
 
     def _accept(self, lease: Lease) -> None:
-        key = _key(lease.key)
-        if key in self._held:
+        if self._held.get(lease.key):
             return
-        held = self._held[key] = _Held(lease)
-        running = sum(held.completion is None for held in self._held.values())
-        if running > self._config.slots:
-            _LOG.error("lease %s came while no slot was free", key.operation_name)
+        held = self._held.add(lease.key)
+        if self._held.running > self._config.slots:
+            _LOG.error("lease %s came while no slot was free", lease.key.operation_name)
             self._complete(held, _response(ResourceExhausted("this worker has no free slot")))
         else:
-            self._start(self._serve(held))
+            self._start(self._serve(held, lease))
 
-    async def _serve(self, held: _Held) -> None:
-        lease = held.lease
+    async def _serve(self, held: HeldLease, lease: Lease) -> None:
         action = Action(
             lease,
             self._config.worker_id,
-            self._blob_store(lease.instance_name),
+            PatientBlobStore(
+                self._blob_store(lease.instance_name),
+                patience_seconds=self._config.storage_patience_seconds,
+            ),
             self._trees,
             self._cache,
             self._roots,
@@ -245,7 +238,7 @@ class Worker:
             await self._roots.trim()
             self._give_back(slot)
 
-    async def _run(self, held: _Held, action: Action, slot: Slot) -> None:
+    async def _run(self, held: HeldLease, action: Action, slot: Slot) -> None:
         """Runs and completes a lease, unless it is revoked meanwhile."""
         if held.is_cancelled:
             self._complete(held, _response(Cancelled("the operation was cancelled")))
@@ -253,11 +246,9 @@ class Worker:
         progress: list[asyncio.TimerHandle] = []
 
         def on_start() -> None:
-            self._logs.begin(held.lease.key, slot.runner)
+            self._logs.begin(held.key, slot.runner)
             loop = asyncio.get_running_loop()
-            message = ConnectRequest(
-                progress=Progress(key=held.lease.key, metadata=action.metadata)
-            )
+            message = ConnectRequest(progress=Progress(key=held.key, metadata=action.metadata))
             progress.append(loop.call_later(_PROGRESS_AFTER_SECONDS, self._send, message))
 
         held.run = asyncio.ensure_future(action.run(slot, on_start))
@@ -267,18 +258,19 @@ class Worker:
             for timer in progress:
                 timer.cancel()
         if held.is_revoked:
-            self._logs.end(held.lease.key)
+            self._logs.end(held.key)
         elif held.run.cancelled():
             self._complete(held, await action.cancelled(slot))
         else:
             self._complete(held, held.run.result())
 
-    def _complete(self, held: _Held, response: ExecuteResponse) -> None:
-        self._logs.end(held.lease.key)
+    def _complete(self, held: HeldLease, response: ExecuteResponse) -> None:
+        self._logs.end(held.key)
         if not held.is_revoked:
-            completion = Completion(key=held.lease.key, response=response)
-            held.completion = ConnectRequest(completion=completion)
-            self._send(held.completion)
+            is_away = not self._link.is_open
+            completion = self._held.complete(held, response, self._start, is_away=is_away)
+            self._send(ConnectRequest(completion=completion))
+            self._leave_if_done()
 
     def _send(self, request: ConnectRequest) -> None:
         self._start(self._link.send(request))
@@ -288,8 +280,17 @@ class Worker:
         self._tasks.create_task(work)
 
     def _leave_if_done(self) -> None:
-        if self._is_draining and not self._held:
+        if not self._is_draining or self._held.running:
+            return
+        if not self._held:
             self._start(self._link.leave())
+        elif self._parting is None:
+            loop = asyncio.get_running_loop()
+            self._parting = loop.call_later(self._config.delivery_seconds, self._leave_undelivered)
+
+    def _leave_undelivered(self) -> None:
+        _LOG.warning("leaving with %d results that the scheduler has not taken", len(self._held))
+        self._start(self._link.leave())
 
     async def _take_slot(self, lease: Lease) -> Slot:
         """The free slot that suits best; of equal ones that which was used last."""
@@ -304,10 +305,6 @@ class Worker:
     def _give_back(self, slot: Slot) -> None:
         self._free.append(slot)
         self._free_slots.release()
-
-
-def _key(key: LeaseKey) -> _Key:
-    return _Key(key.operation_name, key.epoch)
 
 
 def _response(error: ReapiError) -> ExecuteResponse:

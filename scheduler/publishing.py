@@ -4,12 +4,19 @@ import logging
 
 from google.rpc import code_pb2
 
+from reapi.clients.retry import Retries
 from reapi.core.digest import Digest
 from reapi.core.errors import BlobsMissing, ReapiError
 from reapi.core.interfaces import ActionCache
-from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteResponse
+from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
+    ActionResult,
+    ExecuteResponse,
+)
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 30.0
+"""For a cache that is away. Meanwhile the worker keeps the result, and its callers wait."""
 
 
 class Publisher:
@@ -29,9 +36,10 @@ class Publisher:
         """False if the response must not reach a client and somebody else must run the action.
 
         That is so when the worker gave up on its own (CANCELLED is for CancelOperation, EX19), or
-        named outputs that are not stored. A cache that cannot take a result otherwise is logged
-        only: the outputs are durable without it, another run would give the same result, and the
-        next caller merely runs the action again.
+        named outputs that are not stored. A cache that is away is waited for. One that is away for
+        longer, or cannot take a result otherwise, is logged only: the outputs are durable without
+        it, another run would give the same result, and the next caller merely runs the action
+        again.
         """
         if response.status.code == code_pb2.CANCELLED:
             return False
@@ -43,7 +51,7 @@ class Publisher:
         if not is_cacheable or result.exit_code != 0:
             return True
         try:
-            await self._action_cache.put(instance_name, action_digest, result, writer="scheduler")
+            await self._put(instance_name, action_digest, result)
         except BlobsMissing as error:
             logger.error("refused a result of action %s: %s", action_digest, error.message)
             return False
@@ -52,3 +60,15 @@ class Publisher:
         except Exception:
             logger.exception("cannot cache the result of action %s", action_digest)
         return True
+
+    async def _put(self, instance_name: str, action_digest: Digest, result: ActionResult) -> None:
+        retries = Retries(_PATIENCE_SECONDS)
+        while True:
+            try:
+                await self._action_cache.put(
+                    instance_name, action_digest, result, writer="scheduler"
+                )
+            except ReapiError as error:
+                await retries.wait(error)
+            else:
+                return

@@ -30,9 +30,12 @@ class Workforce(Losing):
             worker.lost_at = 0
             self.fleet.refresh(worker)
         else:
-            if known is not None:
-                self.remove_worker(known)
             refusal = why_refused(self, event)
+            finished: dict[int, str] = {}
+            if known is not None:
+                if not refusal:
+                    finished = self._take_finished(known, event)
+                self.remove_worker(known)
             if refusal:
                 self._refuse(event, refusal)
                 return
@@ -41,6 +44,7 @@ class Workforce(Losing):
                 event.session_id,
                 event.slots,
                 event.properties,
+                leases=finished,
                 resources=event.resources,
                 ordinal=event.ordinal,
                 is_cordoned=self.cordons.covers(event.worker_id),
@@ -66,6 +70,21 @@ class Workforce(Losing):
     def _welcome(self, worker: Worker, event: WorkerConnected) -> None:
         revoked = tuple(key for key in event.held if worker.leases.get(key[1]) != key[0])
         self.commands.append(WelcomeWorker(worker.worker_id, revoked))
+
+    def _take_finished(self, known: Worker, event: WorkerConnected) -> dict[int, str]:
+        """Takes off a worker that died what it had finished, so that it is not lost with it.
+
+        Its next life holds these leases until it has reported them; they book no resources, since
+        nothing runs any more. What is beyond its slots is lost.
+        """
+        finished: dict[int, str] = {}
+        for execution_id, epoch in event.held:
+            if len(finished) == event.slots:
+                break
+            if self.is_current(event.worker_id, execution_id, epoch):
+                self.release(event.worker_id, epoch)
+                finished[epoch] = execution_id
+        return finished
 
     def _settle_leases(self, worker: Worker, event: WorkerConnected) -> list[tuple[int, Execution]]:
         """Takes off a returning worker what does not go on: the executions whose offer got lost.

@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from reapi.cas.factory import open_storage
 from reapi.clients.blobs import RemoteBlobStore
-from reapi.clients.channel import LOST_SECONDS, Channel
-from reapi.clients.patient_blobs import PatientBlobStore
+from reapi.clients.channel import Channel
 from reapi.clients.schedulers import Schedulers
 from reapi.core.interfaces import BlobStore
 from reapi.executor.config import ExecutorConfig
@@ -70,11 +69,14 @@ async def _executor_blobs(
         # The executor has a cache of input files, and no use for a second one of their blobs.
         uncached = dataclasses.replace(storage_config(config), cache_max_size_bytes=0)
         storage = await stack.enter_async_context(open_storage(uncached, registry))
-        return lambda instance_name: PatientBlobStore(
-            storage.blobs.for_instance(instance_name), patience_seconds=LOST_SECONDS
-        )
+        return storage.blobs.for_instance
     frontend = config.executor.frontend_endpoint or scheduler
-    channel = Channel(frontend, tool_name=_EXECUTOR, is_invocation=False)
+    channel = Channel(
+        frontend,
+        tool_name=_EXECUTOR,
+        is_invocation=False,
+        patience_seconds=config.executor.storage_patience_seconds,
+    )
     return partial(RemoteBlobStore, await stack.enter_async_context(channel))
 
 
@@ -96,4 +98,6 @@ def _executor_config(config: ServerConfig) -> ExecutorConfig:
         persistent_worker_idle_seconds=config.executor.persistent_worker_idle_seconds,
         cache_max_size_bytes=config.executor.cache_max_size_bytes,
         limits=config.executor.limits.limits(),
+        storage_patience_seconds=config.executor.storage_patience_seconds,
+        delivery_seconds=config.server.drain_seconds,
     )

@@ -15,7 +15,7 @@ from reapi.scheduler.policy import MODULO
 
 from .limits_section import LimitsSection
 from .scheduler_section import SchedulerSection, amounts_of
-from .section import Amount, NotNegative, Positive, Section
+from .section import Amount, NotNegative, Positive, PositiveSeconds, Section
 
 _TRAILING_NUMBER = re.compile(r"(?:^|\D)(\d{1,9})\Z", re.ASCII)
 
@@ -40,6 +40,8 @@ class ExecutorSection(Section):
     storage: Literal["frontend", "direct"] = "frontend"
     # HOST:PORT for inputs and outputs, where the scheduler's address has none.
     frontend_endpoint: str | None = None
+    # How long an action waits for inputs, and keeps its outputs, while their storage is away.
+    storage_patience_seconds: PositiveSeconds = 300
     # Where inputs are cached and actions run; DATA_DIR/executor by default.
     cache_dir: Path | None = None
     # What isolates actions: "auto" takes bubblewrap if it works here, else "none"; "bubblewrap", or

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from reapi.cas.storage import Storage
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.database import Database
 from reapi.core.instances import Instances
 from reapi.core.interfaces import ActionCache
@@ -32,6 +33,8 @@ from .scheduler_config import scheduler_config
 
 _JOURNAL_GATHERING_TURNS = 16
 """While calls come in, most turns bring an event or two: a fifth more actions in each second."""
+_PATIENCE_SECONDS = 300.0
+"""How long a lease waits for a storage that is away and has the action."""
 
 
 @asynccontextmanager
@@ -49,7 +52,13 @@ async def open_term(
         store = await _history_store(config, storage, stack)
         history = await stack.enter_async_context(open_history(settings, store))
         dispatcher = await stack.enter_async_context(
-            Dispatcher(settings, journal, storage.reads, action_cache, history)
+            Dispatcher(
+                settings,
+                journal,
+                PatientBlobStore(storage.reads, patience_seconds=_PATIENCE_SECONDS),
+                action_cache,
+                history,
+            )
         )
         execution = ExecutionService(
             settings, dispatcher, storage.reads, storage.action_cache, instances

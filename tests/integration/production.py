@@ -51,10 +51,12 @@ class Production:
         endpoint = {"REAPI_SCHEDULER__ENDPOINT": scheduler} if scheduler else {}
         return self._server(name, "frontend", endpoint)
 
-    def scheduler(self, name: str = "scheduler", **settings: str) -> ServerProcess:
-        """`settings` are further keys of its [scheduler]."""
+    def scheduler(
+        self, name: str = "scheduler", *, listen: str = "", **settings: str
+    ) -> ServerProcess:
+        """On a free port unless it is to `listen` somewhere; `settings` are of its [scheduler]."""
         environment = {f"REAPI_SCHEDULER__{key.upper()}": text for key, text in settings.items()}
-        return self._server(name, "scheduler", environment)
+        return self._server(name, "scheduler", environment, listen)
 
     def executor(self, name: str, scheduler: str, **settings: str) -> ServerProcess:
         """An executor that offers the property `executor` with its name.
@@ -69,9 +71,13 @@ class Production:
         }
         return self._server(name, "executor", environment)
 
-    def _server(self, name: str, role: str, environment: dict[str, str]) -> ServerProcess:
+    def _server(
+        self, name: str, role: str, environment: dict[str, str], listen: str = ""
+    ) -> ServerProcess:
         data_dir = self.folder / name
         data_dir.mkdir(exist_ok=True)
         os.chmod(data_dir, 0o711)  # the users of actions have to get at their inputs
-        arguments = ("--config", str(self.config_file), "--role", role)
+        arguments = ["--config", str(self.config_file), "--role", role]
+        if listen:
+            arguments += ["--listen", listen]
         return ServerProcess(data_dir, *arguments, environment=environment)

@@ -10,6 +10,7 @@ from reapi.scheduler.events import (
     Enqueue,
     Event,
     LeaseCompleted,
+    Restarted,
     TimePassed,
     WorkerConnected,
     WorkerDisconnected,
@@ -89,6 +90,26 @@ def test_reliability_F5_the_action_of_a_dead_worker_runs_elsewhere_within_the_gr
         assert again.epoch > pair.key[1], f"seed {seed}"
         pair.complete(again.worker_id, (again.execution_id, again.epoch))
         assert pair.results == [(again.execution_id, again.epoch)]
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_reliability_F5_what_a_worker_had_done_when_it_died_is_not_run_again(batch: int) -> None:
+    """Its next life has the completion on disk, and delivers it within the grace."""
+    for seed in range(batch * SEEDS_PER_BATCH, (batch + 1) * SEEDS_PER_BATCH):
+        pair = Pair(seed)
+        if pair.random.random() < 0.5:
+            pair.disconnect()
+        if pair.random.random() < 0.5:
+            pair.apply(Restarted())
+        pair.passes(pair.random.randint(0, GRACE - 1))
+        foreign = ("op", pair.key[1] + 1)
+        (welcome,) = pair.connect(pair.first, "next session", pair.key, foreign)
+        assert isinstance(welcome, WelcomeWorker)
+        assert welcome.revoked == (foreign,), f"seed {seed}"
+        pair.complete(pair.first, pair.key)
+        pair.complete(pair.first, pair.key)
+        assert pair.results == [pair.key]
+        assert len(pair.offers) == 1
 
 
 @pytest.mark.parametrize("batch", range(4))

@@ -82,7 +82,10 @@ def draw_policy(random: Random) -> Policy:
 
 @dataclass
 class SimulatedWorker:
-    """A process that may have lost its stream, or its memory, or both."""
+    """A process that may have lost its stream, or its memory, or both.
+
+    `finished` are leases of an earlier life whose completion is on its disk.
+    """
 
     worker_id: str
     slots: int
@@ -92,6 +95,13 @@ class SimulatedWorker:
     session: int = 0
     is_connected: bool = False
     leases: set[LeaseKey] = field(default_factory=set)
+    finished: set[LeaseKey] = field(default_factory=set)
+
+    def die(self, random: Random) -> None:
+        """Another life of it begins; of its leases some had ended, and nobody knows that yet."""
+        self.session += 1
+        self.finished |= {lease for lease in sorted(self.leases) if random.random() < 0.5}
+        self.leases.clear()
 
     @property
     def session_id(self) -> str:
@@ -197,11 +207,16 @@ class World:
                 worker = self._worker(worker_id)
                 self.old_leases.append((worker_id, (execution_id, epoch)))
             case WelcomeWorker(worker_id, revoked):
-                self._worker(worker_id).leases -= set(revoked)
+                worker = self._worker(worker_id)
+                worker.leases -= set(revoked)
+                assert len(worker.leases) <= worker.slots
+                for lease in worker.leases:
+                    assert self.queue.is_current(worker_id, *lease), "a lease of no use"
             case RefuseWorker(worker_id, session_id, _):
                 worker = self._worker(worker_id)
                 assert worker.session_id == session_id
                 worker.is_connected = False
+                worker.finished = worker.leases.copy()
                 worker.leases.clear()
             case Notice(message):
                 assert message.startswith("SCALING DETECTED")
@@ -281,9 +296,13 @@ class World:
 
     def _connect(self, worker: SimulatedWorker, *, new_session: bool) -> None:
         if new_session:
-            worker.session += 1
-            worker.leases.clear()
+            worker.die(self.random)
+        worker.leases |= worker.finished
+        worker.finished = set()
         worker.is_connected = True
+        wanted = {
+            lease for lease in worker.leases if self.queue.is_current(worker.worker_id, *lease)
+        }
         self.apply(
             WorkerConnected(
                 worker.worker_id,
@@ -295,6 +314,7 @@ class World:
                 worker.ordinal,
             )
         )
+        assert wanted <= worker.leases or not worker.is_connected, "what was done is lost"
 
     def lose_stream(self) -> None:
         self._disconnect(self.random.choice(self.workers))
@@ -307,8 +327,7 @@ class World:
     def lose_process(self) -> None:
         worker = self.random.choice(self.workers)
         self._disconnect(worker)
-        worker.session += 1
-        worker.leases.clear()
+        worker.die(self.random)
 
     def drain(self) -> None:
         worker = self.random.choice(self.workers)

@@ -1,12 +1,20 @@
 """A storage that is away for a while costs its caller time and nothing else."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 
 import pytest
 
 from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.digest import Digest, digest_of
-from reapi.core.errors import DataLoss, InvalidArgument, NotFound, ReapiError, Unavailable
+from reapi.core.errors import (
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    ReapiError,
+    Unavailable,
+)
 from tests.fakes.memory_store import MemoryBlobStore
 
 DATA = bytes(range(256)) * 40
@@ -126,6 +134,43 @@ async def test_a_write_begins_again_until_its_bytes_are_taken(
     inner.failures, inner.chunk_bytes = [Unavailable("away")], 1
     with pytest.raises(Unavailable):
         await store.write(digest_of(b"more"), chunks(b"more"))
+
+
+async def test_what_can_be_opened_again_is_written_again_whatever_was_taken(
+    inner: FailingStore, store: PatientBlobStore
+) -> None:
+    inner.chunk_bytes = 1
+    opened = 0
+
+    async def open_chunks() -> AsyncGenerator[bytes, None]:
+        nonlocal opened
+        opened += 1
+        yield b""
+        yield b"content"
+
+    await store.write_from(digest_of(b"content"), open_chunks)
+    assert opened == 3
+    assert inner.blobs[digest_of(b"content")] == b"content"
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("no answer"), Cancelled("reset")])
+async def test_a_storage_that_does_not_answer_is_away_whatever_its_errors_say(
+    inner: FailingStore, store: PatientBlobStore, error: ReapiError
+) -> None:
+    """DEADLINE_EXCEEDED is the timeout of an action for its clients, CANCELLED their own wish."""
+    inner.failures = [error]
+    assert await store.find_missing([DIGEST]) == []
+    other = {digest_of(b"1"): b"1"}
+    inner.failures = [error]
+    assert not await store.write_many(other)
+    impatient = PatientBlobStore(inner, patience_seconds=0)
+    inner.failures = [error]
+    with pytest.raises(Unavailable, match="does not answer") as caught:
+        await impatient.find_missing([DIGEST])
+    assert caught.value.__cause__ is error
+    inner.failures = [error]
+    (failure,) = (await impatient.write_many(other)).values()
+    assert isinstance(failure, Unavailable)
 
 
 async def test_patience_ends_and_other_errors_are_told_at_once(inner: FailingStore) -> None:

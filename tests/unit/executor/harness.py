@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition
 from reapi.executor.action import Action
@@ -152,7 +153,8 @@ class Harness:
         return self.slot.tree.path
 
     def action(self, lease: Lease) -> Action:
-        return Action(lease, "worker-1", self.store, self.trees, self.cache, self.roots)
+        store = PatientBlobStore(self.store, patience_seconds=60)
+        return Action(lease, "worker-1", store, self.trees, self.cache, self.roots)
 
     async def run_lease(self, lease: Lease) -> re_pb2.ExecuteResponse:
         action = self.action(lease)

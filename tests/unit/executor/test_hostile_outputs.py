@@ -152,7 +152,7 @@ async def collect_while_swapping(
         swapper = Swapper(patch, swap, number)
         async with OutputBlobs(SHA256) as blobs:
             with suppress(ReapiError):  # a refusal is as good
-                collect_outputs(str(root), outputs, re_pb2.Command.TREE_ONLY, [], blobs)
+                collect_outputs(str(root), outputs, re_pb2.Command.TREE_ONLY, [], blobs, 1 << 30)
                 await blobs.upload(store)
     return store, swapper.has_swapped
 
@@ -178,7 +178,7 @@ async def test_reliability_S6_a_swap_during_collection_leaks_no_file(
 def collect(root: Path, path: str) -> re_pb2.ActionResult:
     output = DeclaredOutput(path, tuple(path.split("/")), "any")
     blobs = OutputBlobs(SHA256)
-    return collect_outputs(str(root), [output], re_pb2.Command.TREE_ONLY, [], blobs)[0]
+    return collect_outputs(str(root), [output], re_pb2.Command.TREE_ONLY, [], blobs, 1 << 30)[0]
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """What becomes of the response that a worker reports."""
 
+from typing import Any
+
 import pytest
 from google.rpc import code_pb2
 
-from reapi.core.errors import BlobsMissing, InvalidArgument, ResourceExhausted
+from reapi.core.errors import BlobsMissing, InvalidArgument, ResourceExhausted, Unavailable
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     ActionResult,
     ExecuteResponse,
@@ -30,6 +32,26 @@ async def test_a_result_with_outputs_that_are_not_stored_is_run_again(
             if leases == 3:
                 break
     assert response_of(await stream.last()).status.code == code_pb2.ABORTED
+
+
+async def test_a_cache_that_is_away_is_waited_for(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = scheduler.action_cache.put
+    failures = [Unavailable("away"), Unavailable("away")]
+
+    async def fail_at_first(*arguments: Any, writer: str) -> ActionResult:
+        if failures:
+            raise failures.pop()
+        return await put(*arguments, writer=writer)
+
+    monkeypatch.setattr(scheduler.action_cache, "put", fail_at_first)
+    worker = FakeWorker(scheduler)
+    await worker.connect()
+    stream = scheduler.execute(scheduler.add_action())
+    await worker.run(await worker.lease())
+    assert response_of(await stream.last()).status.code == code_pb2.OK
+    assert scheduler.action_cache.results
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,18 @@ from reapi.scheduler.model import (
     Trigger,
     Why,
 )
+from reapi.scheduler.policy import MODULO
 from reapi.scheduler.queue import DuplicateOperation
-from tests.unit.scheduler.core import LINUX, POLICY, SECOND, Core, connect, enqueue, offers
+from tests.unit.scheduler.core import (
+    LINUX,
+    POLICY,
+    SECOND,
+    Core,
+    connect,
+    enqueue,
+    leased,
+    offers,
+)
 
 
 @pytest.fixture
@@ -214,6 +224,35 @@ class TestEnds:
         core(connect("other"))
         assert offers(core(connect("linux", properties=LINUX), after=SECOND))
         assert core(TimePassed(), after=POLICY.unmatched_grace) == []
+
+
+class TestNewSession:
+    def test_what_is_done_books_nothing_any_more(self, core: Core) -> None:
+        """Others may have it at once, also before its completion has come."""
+        core.set_policy(fleet_resources=(("licence", 1),))
+        core(connect(slots=2, resources=(("cpu", 1000),)))
+        core(enqueue("a", resources=(("cpu", 1000), ("licence", 1))))
+        core(enqueue("b", resources=(("cpu", 1000), ("licence", 1))))
+        held = (("a", core.execution("a").epoch),)
+        again = connect(session="s2", slots=2, resources=(("cpu", 1000),), held=held)
+        assert leased(core(again)) == [("b", "w1")]
+        assert core.runs_on("a") == "w1"
+
+    def test_what_is_done_beyond_the_slots_of_the_next_life_is_run_again(self, core: Core) -> None:
+        core(connect(slots=2))
+        core(enqueue("a"))
+        core(enqueue("b"))
+        held = tuple((name, core.execution(name).epoch) for name in "ab")
+        assert WelcomeWorker("w1", held[1:]) in core(connect(session="s2", slots=1, held=held))
+        assert core.execution("b").stage is Stage.QUEUED
+
+    def test_a_life_that_is_refused_delivers_nothing(self, core: Core) -> None:
+        core(connect(ordinal=0))
+        core(enqueue("a", action=f"blobs/{0:064x}/1"))
+        held = (("a", core.execution("a").epoch),)
+        core.set_policy(placement=MODULO, expected_workers=1)
+        core(connect(session="s2", ordinal=7, held=held))
+        assert core.execution("a").stage is Stage.QUEUED
 
 
 class TestRestart:

@@ -142,6 +142,19 @@ async def test_a_new_session_loses_the_leases_and_the_action_runs_again(
     assert response_of(await stream.last()).status.code == code_pb2.OK
 
 
+async def test_a_new_session_delivers_what_an_earlier_one_had_done(scheduler: Scheduler) -> None:
+    worker = FakeWorker(scheduler, session_id="s1")
+    await worker.connect()
+    stream = scheduler.execute(scheduler.add_action())
+    await stream.next()
+    lease = await worker.lease()
+    reborn = FakeWorker(scheduler, session_id="s2")
+    reply = await reborn.connect(lease.key)
+    assert not reply.registered.revoked
+    await reborn.run(lease)
+    assert response_of(await stream.last()).status.code == code_pb2.OK
+
+
 async def test_a_stale_completion_is_acknowledged_and_ignored(scheduler: Scheduler) -> None:
     worker = FakeWorker(scheduler)
     await worker.connect()
