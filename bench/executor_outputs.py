@@ -6,7 +6,6 @@ from pathlib import Path
 
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
-from reapi.executor.action import Action
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.unit.executor.harness import Harness, add_lease, add_tree, open_harness
 
@@ -55,7 +54,7 @@ async def _collecting(bed: Harness, store: RemoteBlobStore) -> float:
     lease = add_lease(bed.store, command, root)
     await store.write_many(bed.store.blobs)
     bed.store.blobs.clear()
-    action = Action(lease, "bench", store, bed.trees, bed.cache)
+    action = bed.action(lease, store)
     response = await action.run(bed.slot, lambda: None)
     ended = time.time_ns()
     metadata = response.result.execution_metadata

@@ -267,6 +267,8 @@ class Action:
         except (ReapiError, TimeoutError) as failure:
             _LOG.warning("what a cancelled command printed is lost: %s", failure)
             return response
+        if not (result.HasField("stdout_digest") or result.HasField("stderr_digest")):
+            return response
         self._timestamps.mark("worker_completed")
         result.execution_metadata.CopyFrom(self.metadata)
         response.result.CopyFrom(result)

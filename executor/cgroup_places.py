@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .slot_process import descendants
+from .slot_kernel import descendants
 
 _LEAF = "reapi-processes"
 

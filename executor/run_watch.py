@@ -17,7 +17,7 @@ from reapi.core.uninterrupted import uninterrupted
 
 from .fetch import FILE_TIME_NS
 from .limits import Limits, size_text
-from .slot_process import descendants
+from .slot_kernel import descendants
 
 _INTERVAL_SECONDS = 0.2
 _LARGEST_SHARE_OF_TIME = 0.1

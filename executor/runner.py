@@ -27,7 +27,8 @@ from .run_watch import RunWatch, log_breach
 from .sandbox import Enclosure, enclosed
 from .seccomp import filter_program, is_supported, sealed_file
 from .slot_cgroup import SlotCgroup
-from .slot_process import descendants, frame, set_subreaper
+from .slot_kernel import descendants, set_subreaper
+from .slot_messages import frame
 
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv.pop(1)); "

@@ -1,11 +1,11 @@
 """The process that runs the commands of one slot, one at a time.
 
-It imports nothing but light parts of the standard library, and slot_limits.py, of which that is
-true as well: it lives as long as the executor, once per slot, and spawning from a small process is
+It imports nothing but light parts of the standard library, and siblings that say the same of
+themselves: it lives as long as the executor, once per slot, and spawning from a small process is
 what makes an action cheap. It knows no digests and no protocol of ours but the one below.
 
-On the control socket stand JSON objects, each behind its length as four bytes. `{"run": …}` starts
-a command and is answered once, when no process of it is left; `{"kill": true}` ends it early and
+On the control socket stand messages (slot_messages.py). `{"run": …}` starts a command and is
+answered once, when no process of it is left; `{"kill": true}` ends it early and
 means nothing between commands. When the socket ends, so do the command and this process.
 
 Every descendant of a command ends up under this process, a subreaper, however often it forks or
@@ -13,22 +13,21 @@ calls setsid; so `waitpid` that knows no child any more proves that nothing is l
 """
 
 import contextlib
-import ctypes
-import errno
 import fcntl
 import json
 import os
 import select
 import signal
 import socket
-import stat
-import struct
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from .slot_kernel import descendants, install_filter, refuse_privileges, set_subreaper
 from .slot_limits import KilledFirst, OutOfMemory, ProcessLimit, Spent, enter
+from .slot_messages import frame, read_message
+from .slot_program import REFUSALS, error_of_bubblewrap, exit_of, find_program
 
 STATUS_FD = 3
 """Where bubblewrap is to say how far it came (--json-status-fd)."""
@@ -36,51 +35,8 @@ STATUS_FD = 3
 SECCOMP_FD = 4
 """Where it finds the filter of system calls (--seccomp)."""
 
-_PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
-
 _LONGEST_POLL_MS = 2**31 - 1
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-_REFUSALS = {
-    errno.E2BIG: "its arguments and environment together are larger than this system takes",
-    errno.ENAMETOOLONG: "a path in it is longer than this system takes",
-}
-"""Errors of starting a command that its author can mend; others are troubles of this machine."""
-
-_NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
-_NOT_EXECUTABLE = (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.EPERM)
-
-
-def set_subreaper() -> None:
-    """Orphaned descendants of this process become its children from now on."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """All processes below `pid` at this moment, parents before children."""
-    found = [pid]
-    for parent in found:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for thread in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{thread}/children", "rb") as children:
-                    below = [int(child) for child in children.read().split()]
-                found += below
-                yield from below
-
-
-def read_message(control: socket.socket) -> dict[str, Any] | None:
-    """The next message; None when the other side is gone."""
-    header = _read_exactly(control, 4)
-    body = _read_exactly(control, struct.unpack("!I", header)[0]) if header else None
-    return json.loads(body) if body else None
-
-
-def frame(message: dict[str, Any]) -> bytes:
-    """A message as it stands on the socket."""
-    body = json.dumps(message).encode()
-    return struct.pack("!I", len(body)) + body
 
 
 class SlotProcess:
@@ -156,7 +112,7 @@ class SlotProcess:
         try:
             self._spawn(command)
         except OSError as error:
-            if self._is_enclosed and error.errno not in _REFUSALS:
+            if self._is_enclosed and error.errno not in REFUSALS:
                 return {"failed": str(error)}  # it is bubblewrap that cannot be started
             return self._not_started(command["name"], error, started_ns)
         ended_by = self._wait(started + command["timeout_seconds"])
@@ -189,7 +145,7 @@ class SlotProcess:
         self._child_status = None
         with self._below(command["root"]):
             os.chdir(command["directory"])
-            path = _find(arguments[0], environment.get(b"PATH", b""))
+            path = find_program(arguments[0], environment.get(b"PATH", b""))
             with self._killed_first, self._as_action():
                 self._child_pid = os.posix_spawn(
                     path,
@@ -293,24 +249,17 @@ class SlotProcess:
 
     def _refusal(self) -> OSError:
         """Why bubblewrap ran nothing, as it says on stderr, where so far nobody else can write."""
-        text = os.pread(self._stderr, 1 << 12, 0).decode(errors="replace").strip()
+        said = os.pread(self._stderr, 1 << 12, 0).decode(errors="replace").strip()
         os.ftruncate(self._stderr, 0)
-        if text.startswith("bwrap: execvp "):
-            for number in (*_NOT_FOUND, *_NOT_EXECUTABLE, *_REFUSALS):
-                if text.endswith(f": {os.strerror(number)}"):
-                    return OSError(number, os.strerror(number))
-        return OSError(text or "bubblewrap ended without a word")
+        return error_of_bubblewrap(said)
 
     def _not_started(self, name: str, error: OSError, started_ns: int) -> dict[str, Any]:
-        """As a shell does: 127 for what is not there, 126 for what cannot be run."""
-        if error.errno in _REFUSALS:
-            return {"refused": _REFUSALS[error.errno]}
-        if error.errno in _NOT_FOUND:
-            exit_code, reason = 127, "command or its interpreter not found"
-        elif error.errno in _NOT_EXECUTABLE:
-            exit_code, reason = 126, f"cannot be executed: {os.strerror(error.errno)}"
-        else:
+        if error.errno in REFUSALS:
+            return {"refused": REFUSALS[error.errno]}
+        ended = exit_of(error)
+        if ended is None:
             return {"failed": str(error)}
+        exit_code, reason = ended
         os.write(self._stderr, f"reapi: {name}: {reason}\n".encode())
         return {
             "ended_by": "exit",
@@ -320,53 +269,6 @@ class SlotProcess:
             "seconds": 0.0,
             "usage": self._spent.as_message(),
         }
-
-
-def _find(name: bytes, search_path: bytes) -> bytes:
-    """The file of argv[0] (IN1); like a shell, prefers one that may be executed."""
-    if b"/" in name:
-        return name
-    found_error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for directory in search_path.split(b":"):
-        candidate = os.path.join(directory or b".", name)
-        try:
-            if not stat.S_ISREG(os.stat(candidate).st_mode):
-                continue
-        except OSError:
-            continue
-        if os.access(candidate, os.X_OK, effective_ids=True):
-            return candidate
-        found_error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    raise found_error
-
-
-def _read_exactly(control: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        chunk = control.recv(size - len(data))
-        if not chunk:
-            return None
-        data += chunk
-    return bytes(data)
-
-
-class _Program(ctypes.Structure):
-    """struct sock_fprog"""
-
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-
-def _install_filter(fd: int) -> None:
-    """This process, and all it starts, are under the seccomp filter in `fd` from now on."""
-    instructions = os.pread(fd, 1 << 16, 0)
-    program = _Program(len(instructions) // 8, instructions)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program))
-
-
-def _prctl(option: int, *arguments: Any) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]) != 0:
-        raise OSError(ctypes.get_errno(), "prctl failed")
 
 
 def _out_of_the_way(fd: int) -> int:
@@ -390,10 +292,10 @@ def main() -> None:
         os.set_inheritable(fd, False)
     enter(settings["cgroups"], settings["rlimits"])
     set_subreaper()
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    refuse_privileges()
     os.umask(0o022)
     if settings["sandbox"] == "filter":
-        _install_filter(seccomp)
+        install_filter(seccomp)
     control_socket = socket.socket(fileno=control)
     process = SlotProcess(control_socket, (stdout, stderr), seccomp, settings)
     uid = settings["uid"]

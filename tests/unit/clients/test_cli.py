@@ -167,6 +167,7 @@ async def test_run_json_is_one_object(server: FakeReapiServer, cli: Cli) -> None
         "stderr_digest": str(digest_of(b"\xff")),
         "message": "",
         "timed_out": False,
+        "usage": None,
     }
     assert next(iter(told["outputs"][0])) == "name"
 

@@ -13,6 +13,7 @@ import pytest
 from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition
+from reapi.core.interfaces import BlobStore
 from reapi.executor.action import Action
 from reapi.executor.cgroups import Cgroups
 from reapi.executor.images import Images
@@ -46,7 +47,13 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change 
 @dataclass(frozen=True)
 class Executable:
     data: bytes
-    is_tool: bool = False
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A file that is marked as a part of the tool that the action runs."""
+
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Link:
     target: str
 
 
-Tree: TypeAlias = Mapping[str, "bytes | Executable | Link | Tree"]
+Tree: TypeAlias = Mapping[str, "bytes | Executable | Tool | Link | Tree"]
 
 
 def add_tree(store: MemoryBlobStore, tree: Tree) -> Digest:
@@ -65,9 +72,10 @@ def add_tree(store: MemoryBlobStore, tree: Tree) -> Digest:
             directory.files.add(name=name, digest=store.add(node).to_message())
         elif isinstance(node, Executable):
             digest = store.add(node.data).to_message()
-            file = directory.files.add(name=name, digest=digest, is_executable=True)
-            if node.is_tool:
-                file.node_properties.properties.add(name="bazel_tool_input", value="true")
+            directory.files.add(name=name, digest=digest, is_executable=True)
+        elif isinstance(node, Tool):
+            file = directory.files.add(name=name, digest=store.add(node.data).to_message())
+            file.node_properties.properties.add(name="bazel_tool_input")
         elif isinstance(node, Link):
             directory.symlinks.add(name=name, target=node.target)
         else:
@@ -118,6 +126,11 @@ def add_lease(
     return lease
 
 
+def impatient(store: BlobStore) -> PatientBlobStore:
+    """What takes the place of a patient one, and fails at once."""
+    return PatientBlobStore(store, patience_seconds=0)
+
+
 def processes_of(argument: str) -> list[str]:
     """Those of this machine that have it on their command line."""
     found = []
@@ -152,9 +165,12 @@ class Harness:
     def root(self) -> str:
         return self.slot.tree.path
 
-    def action(self, lease: Lease) -> Action:
-        store = PatientBlobStore(self.store, patience_seconds=60)
-        return Action(lease, "worker-1", store, self.trees, self.cache, self.roots)
+    def action(
+        self, lease: Lease, store: BlobStore | None = None, *, patience_seconds: float = 60
+    ) -> Action:
+        """With the store of this harness unless another one is given."""
+        patient = PatientBlobStore(store or self.store, patience_seconds=patience_seconds)
+        return Action(lease, "worker-1", patient, self.trees, self.cache, self.roots)
 
     async def run_lease(self, lease: Lease) -> re_pb2.ExecuteResponse:
         action = self.action(lease)

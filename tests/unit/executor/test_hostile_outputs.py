@@ -21,7 +21,7 @@ from reapi.executor.output_blobs import OutputBlobs
 from reapi.executor.outputs import collect_outputs
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.memory_store import MemoryBlobStore
-from tests.unit.executor.harness import Harness, needs_root
+from tests.unit.executor.harness import Harness, impatient, needs_root
 
 SECRET = b"of the executor alone"
 ENVIRONMENT = Path("/proc/self/environ").read_bytes()
@@ -153,7 +153,7 @@ async def collect_while_swapping(
         async with OutputBlobs(SHA256) as blobs:
             with suppress(ReapiError):  # a refusal is as good
                 collect_outputs(str(root), outputs, re_pb2.Command.TREE_ONLY, [], blobs, 1 << 30)
-                await blobs.upload(store)
+                await blobs.upload(impatient(store))
     return store, swapper.has_swapped
 
 

@@ -13,7 +13,7 @@ from reapi.core.errors import error_of
 from reapi.executor.action import TIMEOUT_MESSAGE
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes import persistent_tool
-from tests.unit.executor.harness import Executable, Harness, add_lease, needs_root, open_harness
+from tests.unit.executor.harness import Harness, Tool, add_lease, needs_root, open_harness
 
 TOOL = Path(persistent_tool.__file__).read_bytes()
 IDLE_SECONDS = 1000.0
@@ -37,7 +37,7 @@ async def _work(
     **command: object,
 ) -> re_pb2.ExecuteResponse:
     tree = {
-        "tool.py": Executable(tool, is_tool=True),
+        "tool.py": Tool(tool),
         "flags": "\n".join(lines).encode(),
         **(extra or {}),
     }
@@ -200,7 +200,7 @@ async def test_a_cancelled_action_ends_the_worker(harness: Harness, tmp_path: Pa
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     command = re_pb2.Command(arguments=["/usr/bin/env", "python3", "tool.py", "@flags"])
-    tree = {"tool.py": Executable(TOOL, is_tool=True), "flags": f"touch_fifo {fifo}\nhang".encode()}
+    tree = {"tool.py": Tool(TOOL), "flags": f"touch_fifo {fifo}\nhang".encode()}
     platform = {"persistentWorkerKey": "key"}
     action = harness.action(add_lease(harness.store, command, tree, platform=platform))
     running = asyncio.create_task(action.run(harness.slot, lambda: None))
@@ -215,7 +215,7 @@ async def test_a_cancelled_action_ends_the_worker(harness: Harness, tmp_path: Pa
 
 async def test_workers_of_two_instances_are_two(harness: Harness) -> None:
     command = re_pb2.Command(arguments=["/usr/bin/env", "python3", "tool.py", "@flags"])
-    tree = {"tool.py": Executable(TOOL, is_tool=True), "flags": b"count"}
+    tree = {"tool.py": Tool(TOOL), "flags": b"count"}
     for instance_name in ("one", "two"):
         lease = add_lease(harness.store, command, tree, platform={"persistentWorkerKey": "key"})
         lease.instance_name = instance_name

@@ -22,7 +22,7 @@ from reapi.executor.sandbox import (
     enclosed,
 )
 from reapi.executor.sandbox_choice import choose_sandbox
-from reapi.executor.slot_process import descendants
+from reapi.executor.slot_kernel import descendants
 from tests.unit.executor.harness import (
     needs_bubblewrap,
     needs_root,

@@ -78,7 +78,7 @@ CHOOSE = """
 import asyncio, concurrent.futures.thread, encodings.idna, json, os, sys
 from pathlib import Path
 from reapi.core.errors import FailedPrecondition
-from reapi.executor import slot_process
+from reapi.executor import slot_kernel
 from reapi.executor.sandbox_choice import choose_sandbox
 from reapi.executor.seccomp import filter_program, sealed_file
 home, user, setting, kernel, python = sys.argv[1:]
@@ -87,9 +87,9 @@ os.setgroups([])
 os.setresgid(*[int(user)] * 3)
 os.setresuid(*[int(user)] * 3)
 sys.executable = python  # the one that runs this may be out of reach now
-slot_process._prctl(38, 1)  # no_new_privs
+slot_kernel.refuse_privileges()
 if kernel == "forbidding":
-    slot_process._install_filter(sealed_file(filter_program()))
+    slot_kernel.install_filter(sealed_file(filter_program()))
 directory = Path(home, "sandbox")
 directory.mkdir()
 try:

@@ -3,9 +3,7 @@
 import pytest
 from google.rpc import code_pb2
 
-from reapi.clients.patient_blobs import PatientBlobStore
 from reapi.core.errors import DeadlineExceeded, ReapiError, Unavailable
-from reapi.executor.action import Action
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.memory_store import MemoryBlobStore
 from tests.unit.executor.harness import Harness, add_lease
@@ -87,8 +85,7 @@ async def test_compile_clients_F5_no_success_is_said_before_the_bytes_are_stored
         harness.store.error = error
 
     lease = add_lease(harness.store, _command(OUTPUTS[outputs]), {})
-    impatient = PatientBlobStore(harness.store, patience_seconds=0)
-    action = Action(lease, "worker-1", impatient, harness.trees, harness.cache)
+    action = harness.action(lease, patience_seconds=0)
     response = await action.run(harness.slot, lose)
     assert response.status.code == code_pb2.UNAVAILABLE
     assert not response.HasField("result")
@@ -99,8 +96,7 @@ async def test_what_was_stored_in_part_is_no_success(harness: Harness) -> None:
         harness.store.write_error = Unavailable("no more")
 
     lease = add_lease(harness.store, _command(OUTPUTS["many"]), {})
-    impatient = PatientBlobStore(harness.store, patience_seconds=0)
-    action = Action(lease, "worker-1", impatient, harness.trees, harness.cache)
+    action = harness.action(lease, patience_seconds=0)
     response = await action.run(harness.slot, refuse_writes)
     assert response.status.code == code_pb2.UNAVAILABLE
     assert not response.HasField("result")
