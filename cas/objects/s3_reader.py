@@ -16,11 +16,14 @@ from .s3_errors import S3_ERRORS
 from .s3_requests import Requests
 
 if TYPE_CHECKING:  # these exist for type checkers only
-    from obstore import GetOptions, GetResult
+    from obstore import BytesStream, GetOptions, GetResult
 
 _STREAM_BYTES = CHUNK_BYTES // 4
 """obstore's chunks are at least so large, and seldom twice that. Four are in memory at once, as
 bytes, copies and messages; larger ones are not read any faster."""
+
+_WHOLE_BYTES = CHUNK_BYTES
+"""What is no longer than this comes in one piece: if it is damaged, nobody gets a byte of it."""
 
 _RESUMPTIONS = 3
 """In a row, without a byte between them."""
@@ -71,7 +74,7 @@ class S3Reader:
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         failures = 0
-        stream = self._answer.stream(_STREAM_BYTES)
+        stream = self._stream(self._answer)
         coming = asyncio.ensure_future(stream.__anext__())
         try:
             while True:
@@ -88,7 +91,7 @@ class S3Reader:
                     except NoObject:
                         return  # deleted or changed meanwhile
                     self._requests.metrics.resumed_reads.inc()
-                    stream = answer.stream(_STREAM_BYTES)
+                    stream = self._stream(answer)
                     coming = asyncio.ensure_future(stream.__anext__())
                     continue
                 failures = 0
@@ -102,6 +105,10 @@ class S3Reader:
                     return
         finally:
             _abandon(coming)
+
+    def _stream(self, answer: "GetResult") -> "BytesStream":
+        left = self._end - self._position
+        return answer.stream(_WHOLE_BYTES if left <= _WHOLE_BYTES else _STREAM_BYTES)
 
     async def _ask(self, e_tag: str | None) -> "GetResult":
         options: GetOptions = {"range": (self._position, self._end)}
