@@ -55,6 +55,7 @@ class Load:
 
         writers = [write_until_it_dies() for _ in range(WRITERS)]
         if at_a_byte:
+            answered(await self.write(client))  # an upload may be over before anything else is
             writers.append(self.upload_and_kill(kill, client))
         await asyncio.gather(*writers)
 
