@@ -49,7 +49,7 @@ from .watched_logs import WatchedLogs
 from .work_area import WorkArea
 
 _LOG = logging.getLogger(__name__)
-_PROGRESS_AFTER_SECONDS = 0.01
+_PROGRESS_AFTER_SECONDS = 0.05
 """A command that ends sooner is reported by its completion alone: a message less per action."""
 
 
