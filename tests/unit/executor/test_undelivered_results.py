@@ -143,13 +143,16 @@ async def test_what_ends_while_the_scheduler_is_away_is_delivered_by_the_next_li
         assert held == []
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_what_nobody_wants_any_more_is_forgotten(bed: Bed) -> None:
+async def test_what_nobody_wants_any_more_is_forgotten(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lease = bed.lease(epoch=7)
-    async with bed.life(delivery_seconds=0) as life:
-        await bed.ends_while_the_scheduler_is_away(lease)
-        life.worker.drain()
-        await life.running
+    with monkeypatch.context() as impatient:
+        impatient.setattr(scheduler_link, "_PARTING_SECONDS", 0.0)
+        async with bed.life(delivery_seconds=0) as life:
+            await bed.ends_while_the_scheduler_is_away(lease)
+            life.worker.drain()
+            await life.running
     async with bed.life() as life:
         stream, _ = await bed.stream()
         stream.welcome(lease.key)
