@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reapi.core.errors import FailedPrecondition
 
+from .block_groups import make_directory_apart
 from .cgroups import remove_stale
 from .former_life import end_former_life
 from .trash import Trash
@@ -14,6 +15,9 @@ from .trash import Trash
 class WorkArea:
     """Holds `directory` for this process alone until `close`, or the process, ends.
 
+    The attributes are directories in it, all but `completions` empty; `files` has another name in
+    each life.
+
     Opening ends what an earlier life has running there, and removes `files`, `slots`, `sandbox` and
     `images` in it, and nothing else, which blocks for as long as that takes. Raises
     FailedPrecondition when another executor uses the directory, or something there cannot be ended.
@@ -21,7 +25,7 @@ class WorkArea:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self.files = directory / "files"
+        files = directory / "files"
         self.slots = directory / "slots"
         self.completions = directory / "completions"
         self.sandbox = directory / "sandbox"
@@ -31,7 +35,8 @@ class WorkArea:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             end_former_life(directory)
             remove_stale(directory)
-            self._clear(directory / "trash")
+            self._clear(directory / "trash", files)
+            self.files = make_directory_apart(files)
         except BlockingIOError as error:
             os.close(self._lock)
             raise FailedPrecondition(
@@ -41,14 +46,14 @@ class WorkArea:
             os.close(self._lock)
             raise
 
-    def _clear(self, trash_directory: Path) -> None:
+    def _clear(self, trash_directory: Path, files: Path) -> None:
         trash_directory.mkdir(mode=0o700, exist_ok=True)
         trash = Trash(trash_directory)
-        leftovers = [*trash_directory.iterdir(), self.files, self.slots, self.sandbox, self.images]
+        leftovers = [*trash_directory.iterdir(), files, self.slots, self.sandbox, self.images]
         for leftover in leftovers:
             trash.take(str(leftover))
         trash.empty()
-        self.files.mkdir(mode=0o700)
+        files.mkdir(mode=0o700)
         for directory in (self.slots, self.sandbox, self.images):
             directory.mkdir()
             directory.chmod(0o711)
