@@ -33,18 +33,23 @@ class FileKey(NamedTuple):
 class CachedFile:
     """One file: on its way while `fetching` is set, present when `inode` is, else absent.
 
-    `references` counts the places that use it.
+    It is `name` in `directory`. `references` counts the places that use it.
     """
 
-    __slots__ = ("fetching", "inode", "is_damaged", "key", "path", "references")
+    __slots__ = ("directory", "fetching", "inode", "is_damaged", "key", "name", "references")
 
-    def __init__(self, key: FileKey, path: str) -> None:
+    def __init__(self, key: FileKey, directory: str) -> None:
         self.key = key
-        self.path = path
+        self.directory = directory
+        self.name = key.digest.key.hex() + (".x" if key.is_executable else "")
         self.references = 0
         self.inode = 0
         self.fetching: asyncio.Task[None] | None = None
         self.is_damaged = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.directory}/{self.name}"
 
     @property
     def has_vanished(self) -> bool:
@@ -95,21 +100,29 @@ class Link(NamedTuple):
     inode: int
 
 
-def is_unaltered(path: str, link: Link, since_ns: int) -> bool:
-    """Whether `path` is what `link` is to, with the bytes and mode that the key of its file says.
+def may_be_altered(path: str, directory_fd: int, link: Link, since_ns: int) -> bool:
+    """Whether `path` from a directory is not what `link` is to, or was changed since `since_ns`.
 
-    A file that was not changed since `since_ns` is taken for right: no process can set a file's
-    time of change. All others are read, for the making of a link changes that time, too.
+    No process can set a file's time of change; but the making of a link changes it, too.
     """
     try:
+        status = os.stat(path, dir_fd=directory_fd, follow_symlinks=False)
+    except OSError:
+        return True
+    return status.st_ctime_ns > since_ns or status.st_ino != link.inode
+
+
+def is_unaltered(path: str, link: Link) -> bool:
+    """Whether `path` is what `link` is to, with the bytes and mode that the key of its file says.
+
+    Blocks while it reads them.
+    """
+    digest, is_executable = link.file.key
+    try:
         status = os.lstat(path)
-        if status.st_ino != link.inode:
-            return False
-        if status.st_ctime_ns <= since_ns:
-            return True
-        digest, is_executable = link.file.key
         return (
-            status.st_size == digest.size_bytes
+            status.st_ino == link.inode
+            and status.st_size == digest.size_bytes
             and status.st_mtime_ns == FILE_TIME_NS
             and status.st_mode == stat.S_IFREG | file_mode(is_executable=is_executable)
             and _hash(path, digest) == digest.hash
@@ -119,7 +132,7 @@ def is_unaltered(path: str, link: Link, since_ns: int) -> bool:
 
 
 def _hash(path: str, digest: Digest) -> str:
-    """By the function of `digest`. Blocks while it reads."""
+    """By the function of `digest`."""
     hasher = digest.function.new()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(_READ_BYTES):

@@ -52,7 +52,7 @@ class LocalCache:
         self.size_bytes = 0
         self.damaged_count = 0
         """Grows whenever a file is found altered: who has links looks for damaged ones then."""
-        self._directory = directory
+        self.directory = str(directory)
         self._files: dict[FileKey, CachedFile] = {}
         self._unused: OrderedDict[FileKey, CachedFile] = OrderedDict()
         self._fetches: set[asyncio.Task[None]] = set()
@@ -145,9 +145,7 @@ class LocalCache:
             self._remove(file)
 
     def _add(self, key: FileKey) -> CachedFile:
-        suffix = ".x" if key.is_executable else ""
-        path = f"{self._directory}/{key.digest.key.hex()}{suffix}"
-        file = self._files[key] = CachedFile(key, path)
+        file = self._files[key] = CachedFile(key, self.directory)
         self.size_bytes += key.digest.size_bytes
         return file
 

@@ -9,14 +9,13 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from reapi.core.errors import ResourceExhausted
 from reapi.core.interfaces import BlobStore
 from reapi.core.uninterrupted import uninterrupted
 
-from .cached_file import CachedFile, is_unaltered
+from .cached_file import CachedFile, Link, is_unaltered, may_be_altered
 from .input_tree import InputDirectory
 from .local_cache import LocalCache
 from .staged_directory import Change, OutputParents, StagedDirectory, changes_to, stamp_of
@@ -31,6 +30,10 @@ show in a directory's times."""
 
 _INLINE_OPERATIONS = 200
 """So many take the event loop a few milliseconds; more are worth the way to a thread."""
+
+_INLINE_LOOKS = 2_000
+"""Each takes a system call, which is nothing to what a thread takes that makes so many beside the
+event loop: at each of them the two compete for the interpreter."""
 
 _INLINE_FILES = 32
 _INLINE_FILE_BYTES = 256 << 10
@@ -210,34 +213,39 @@ class StagedTree:
             node.stamp = stamp_of(os.lstat(node.path))
 
     async def _drop_altered(self, started_ns: int) -> None:
-        sizes = (
-            link.file.key.digest.size_bytes
-            for node in self._root.walk()
-            for link in node.links.values()
-        )
-        first = list(islice(sizes, _INLINE_FILES + 1))
-        if len(first) <= _INLINE_FILES and sum(first) <= _INLINE_FILE_BYTES:
-            altered = self._find_altered(started_ns)
+        """Drops the linked files that somebody wrote to or changed the mode of since then."""
+        links = sum(len(node.links) for node in self._root.walk())
+        if links <= _INLINE_LOOKS:
+            suspects = self._suspect_links(started_ns)
         else:
-            altered = await _in_thread(self._find_altered, started_ns)
+            suspects = await _in_thread(self._suspect_links, started_ns)
+        size_bytes = sum(link.file.key.digest.size_bytes for _, link in suspects)
+        if len(suspects) <= _INLINE_FILES and size_bytes <= _INLINE_FILE_BYTES:
+            altered = _altered(suspects)
+        else:
+            altered = await _in_thread(_altered, suspects)
         for file in altered:
             self._cache.drop_damaged(file)
 
-    def _find_altered(self, started_ns: int) -> list[CachedFile]:
-        """The linked files that somebody wrote to or changed the mode of since then.
+    def _suspect_links(self, started_ns: int) -> list[tuple[str, Link]]:
+        """The links to what may have been altered since, each with the path to look at.
 
-        Looks at the cached files themselves: what an action altered it may have removed here. Where
-        one was replaced by a copy, or could not be linked, the link is all there is to look at.
+        That is the cached file's: what an action altered it may have removed here. Where the file
+        was replaced by a copy, or could not be linked, the link is all there is to look at.
         """
-        unchanged_since_ns = started_ns - _TICK_NS
-        altered = []
-        for node in self._root.walk():
-            for name, link in node.links.items():
-                is_linked = link.inode == link.file.inode
-                path = link.file.path if is_linked else f"{node.path}/{name}"
-                if not is_unaltered(path, link, unchanged_since_ns):
-                    altered.append(link.file)
-        return altered
+        since_ns = started_ns - _TICK_NS
+        suspects = []
+        fd = os.open(self._cache.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for node in self._root.walk():
+                for name, link in node.links.items():
+                    is_linked = link.inode == link.file.inode
+                    place = link.file.name if is_linked else f"{node.path}/{name}"
+                    if may_be_altered(place, fd, link, since_ns):
+                        suspects.append((os.path.join(self._cache.directory, place), link))
+        finally:
+            os.close(fd)
+        return suspects
 
     def _drop_vanished(self, files: Iterable[CachedFile]) -> bool:
         """Forgets those that are no longer there; whether there were any."""
@@ -272,6 +280,10 @@ class StagedTree:
         """Moves all to the trash; returns the files that were linked."""
         self._trash.take(self.path)
         return [link.file for node in self._root.walk() for link in node.links.values()]
+
+
+def _altered(suspects: Iterable[tuple[str, Link]]) -> list[CachedFile]:
+    return [link.file for path, link in suspects if not is_unaltered(path, link)]
 
 
 def _check_rights(node: StagedDirectory) -> None:
