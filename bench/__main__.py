@@ -37,6 +37,8 @@ def main() -> None:
     chosen = [each for each in SCENARIOS if arguments.only.lower() in each.name.lower()]
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="reapi-bench-") as folder:
+        # As data directories are: only what other users can reach gives actions uids of their own.
+        Path(folder).chmod(0o711)
         if chosen:
             report = _measure_calls(Path(folder), chosen, arguments)
             print("\n".join(_closing_lines(report)))
