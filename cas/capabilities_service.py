@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from reapi.core.compression import COMPRESSORS
 from reapi.core.digest import DigestFunction
+from reapi.core.identity import Permission
 from reapi.core.instances import Instances
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, bind
@@ -33,25 +34,35 @@ _CHUNKING = re_pb2.CacheCapabilities(
 
 
 class CapabilitiesService:
-    """Instances differ in their digest functions. Execution is told of only when it is here."""
+    """Instances differ in their digest functions, callers in what they may do.
+
+    Execution is told of only when it is here.
+    """
 
     def __init__(self, instances: Instances, *, has_execution: bool) -> None:
         self._instances = instances
         self._has_execution = has_execution
-        self._replies: dict[Sequence[DigestFunction], bytes] = {}
+        self._replies: dict[tuple[Sequence[DigestFunction], bool, bool], bytes] = {}
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
         return bind(_SERVICE, {"GetCapabilities": self.get_capabilities})
 
     async def get_capabilities(self, request: re_pb2.GetCapabilitiesRequest, call: Call) -> bytes:
-        """A serialized ServerCapabilities."""
+        """A serialized ServerCapabilities, of what the caller may use."""
         functions = self._instances.functions(request.instance_name)
-        reply = self._replies.get(functions)
+        may_update = call.identity.may(Permission.WRITE_RESULTS)
+        may_execute = call.identity.may(Permission.EXECUTE)
+        key = functions, may_update, may_execute
+        reply = self._replies.get(key)
         if reply is None:
             message = _capabilities(functions, has_execution=self._has_execution)
             message.cache_capabilities.MergeFrom(_CHUNKING)
-            reply = self._replies[functions] = message.SerializeToString()
+            updates = message.cache_capabilities.action_cache_update_capabilities
+            updates.update_enabled = may_update
+            if self._has_execution:
+                message.execution_capabilities.exec_enabled = may_execute
+            reply = self._replies[key] = message.SerializeToString()
         return reply
 
 
@@ -63,9 +74,6 @@ def _capabilities(
     capabilities = re_pb2.ServerCapabilities(
         cache_capabilities=re_pb2.CacheCapabilities(
             digest_functions=functions,
-            action_cache_update_capabilities=re_pb2.ActionCacheUpdateCapabilities(
-                update_enabled=True
-            ),
             cache_priority_capabilities=_ALL_PRIORITIES,
             max_batch_total_size_bytes=MAX_BATCH_TOTAL_SIZE_BYTES,
             symlink_absolute_path_strategy=re_pb2.SymlinkAbsolutePathStrategy.ALLOWED,
@@ -80,7 +88,6 @@ def _capabilities(
             re_pb2.ExecutionCapabilities(
                 digest_function=functions[0],
                 digest_functions=functions,
-                exec_enabled=True,
                 execution_priority_capabilities=_ALL_PRIORITIES,
             )
         )

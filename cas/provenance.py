@@ -12,7 +12,8 @@ _PORT = re.compile(r":[0-9]+\Z", re.ASCII)
 def writer_of(call: Call) -> str:
     """The address of the caller without its port, and the tool that it says it is.
 
-    Such as `10.1.2.3 bazel 7.1.0`. Nobody has verified the tool. Bounded, and on one line.
+    Such as `10.1.2.3 bazel 7.1.0`; `ci@10.1.2.3 bazel 7.1.0` of a caller who has shown the token of
+    that name. Nobody has verified the tool. Bounded, and on one line.
     """
     scheme, _, address = call.peer.partition(":")
     if scheme in ("ipv4", "ipv6"):
@@ -20,6 +21,8 @@ def writer_of(call: Call) -> str:
     else:
         address = call.peer  # a Unix socket, which has no address
     tool = request_metadata(call).tool_details
+    if call.identity.name:
+        address = f"{call.identity.name}@{address}"
     words = f"{address} {tool.tool_name} {tool.tool_version}".split()
     text = "".join(each if each.isprintable() else "?" for each in " ".join(words))
     return text[:_LONGEST_WRITER_CHARACTERS]

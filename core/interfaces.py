@@ -13,6 +13,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Ac
 from .cache_state import CacheFinding
 from .digest import Digest
 from .errors import ReapiError
+from .identity import Identity
 from .log_name import LogName
 
 
@@ -123,6 +124,10 @@ class Call(Protocol):
     @property
     def peer(self) -> str:
         """The address of the other side, for logs."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who calls: EVERYBODY where nobody is asked."""
 
     @property
     def metadata(self) -> Mapping[str, str | bytes]:

@@ -108,6 +108,11 @@ def parse_write_name(name: str, instances: Instances | None = None) -> WriteName
     return WriteName(instance_name, rest[1], digest, compressor)
 
 
+def instance_of(name: str) -> str:
+    """The instance of a name to read or to write; raises InvalidArgument where it has none."""
+    return _split_instance(name)[0]
+
+
 def _split_instance(name: str) -> tuple[str, list[str]]:
     """The instance name is all that stands left of the first keyword (BS1)."""
     if len(name) > LONGEST_NAME:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from .errors import InvalidArgument, ReapiError, Unavailable, status_of
+from .identity import EVERYBODY, Identity
 from .interfaces import Call
 
 LARGEST_MESSAGE_BYTES = 64 << 20
@@ -162,6 +163,10 @@ class _GrpcCall:
     @property
     def peer(self) -> str:
         return str(self._context.peer())
+
+    @property
+    def identity(self) -> Identity:
+        return EVERYBODY
 
     @property
     def metadata(self) -> Mapping[str, str | bytes]:

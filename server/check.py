@@ -14,6 +14,7 @@ from pathlib import Path
 from reapi.core.errors import ReapiError
 from reapi.core.finding import Finding
 
+from .check_auth import check_auth
 from .check_sandbox import check_sandbox
 from .check_upstream import check_upstream
 from .config import ServerConfig
@@ -154,6 +155,7 @@ def _check_state(config: ServerConfig) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[ServerConfig], Iterator[Finding]], ...] = (
+    check_auth,
     _check_data_dir,
     _check_state,
     _check_blobs,

@@ -24,7 +24,8 @@ def check_upstream(config: ServerConfig) -> Iterator[Finding]:
     for server in config.upstream.servers:
         name = f"upstream {server.endpoint}"
         try:
-            statuses = asyncio.run(_ask(server.endpoint, sorted(names)))
+            token = config.auth.read_token()
+            statuses = asyncio.run(_ask(server.endpoint, sorted(names), token))
         except InvalidArgument as error:
             advice = "serve the same server.instance_names here and there"
             yield Finding(name, "failed", error.message, advice)
@@ -35,8 +36,10 @@ def check_upstream(config: ServerConfig) -> Iterator[Finding]:
             yield _finding(name, statuses)
 
 
-async def _ask(endpoint: str, instance_names: list[str]) -> list[ServerStatus]:
-    channel = Channel(endpoint, tool_name="reapi-check", is_invocation=False, patience_seconds=0)
+async def _ask(endpoint: str, instance_names: list[str], token: str | None) -> list[ServerStatus]:
+    channel = Channel(
+        endpoint, tool_name="reapi-check", token=token, is_invocation=False, patience_seconds=0
+    )
     async with channel:
         return [
             await get_status(channel, name, timeout=_TIMEOUT_SECONDS) for name in instance_names

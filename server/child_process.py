@@ -32,6 +32,7 @@ class ChildProcess:
     """Keeps `python -m MODULE ARGUMENTS` running inside the context; one that dies is replaced.
 
     Leaving the context lets it drain for `grace_seconds`, then kills it. `name` is for the log.
+    `own_token` is what the processes of the server show each other: no file and no argument has it.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class ChildProcess:
         config: ServerConfig,
         *arguments: str,
         grace_seconds: float,
+        own_token: str | None = None,
     ) -> None:
         self.name = name
         self._grace_seconds = grace_seconds
         self._command = [sys.executable, "-m", module, *arguments]
         self._config = config
+        self._own_token = own_token
         self._supervisor: asyncio.Task[None]
         self._first_start: asyncio.Future[bool]
         self._writer: asyncio.StreamWriter | None = None
@@ -130,7 +133,7 @@ class ChildProcess:
             sock=connection, limit=LONGEST_LINE_BYTES
         )
         try:
-            self._send("settings", self._config.model_dump(mode="json"))
+            self._send("settings", [self._config.model_dump(mode="json"), self._own_token])
             while line := await reader.readline():
                 word, value = json.loads(line)
                 if word == "ready":

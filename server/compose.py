@@ -14,12 +14,14 @@ from reapi.cas.factory import open_storage
 from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.clients.schedulers import Schedulers
+from reapi.core.access import guard
 from reapi.core.digest import function_named
 from reapi.core.health import HealthService
 from reapi.core.instances import Instance, Instances
 from reapi.core.reflection import ReflectionService
 from reapi.core.rpc import Method
 
+from .access_rules import RULES
 from .cluster_health import ClusterHealth, ClusterView
 from .cluster_metrics import ClusterMetrics
 from .config import ServerConfig
@@ -31,6 +33,7 @@ from .scheduler_role import open_term
 from .scheduler_section import ShardSection
 from .sharding import Shard, ShardedForwarder
 from .storage_config import storage_config
+from .tokens import Tokens, make_tokens
 
 _STORAGE_SERVICES = frozenset(
     (
@@ -60,16 +63,23 @@ class Api:
 
 
 async def compose(
-    config: ServerConfig, registry: CollectorRegistry, stack: AsyncExitStack, *, member: int = 0
+    config: ServerConfig,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
+    *,
+    member: int = 0,
+    own_token: str | None = None,
 ) -> Api:
     """The services of the roles in `config`; what they hold open is closed with `stack`.
 
-    `member` is the number of this process among those that share a data directory.
+    `member` is the number of this process among those that share a data directory; `own_token` is
+    what these show each other, and their scheduler.
     """
     roles = config.server.roles
+    tokens = make_tokens(config.auth, own_token)
     instances = _instances(config)
     if config.upstream is not None:
-        return await _compose_edge(config, instances, registry, stack, member)
+        return await _compose_edge(config, instances, registry, stack, member, tokens)
     storage = await stack.enter_async_context(
         open_storage(storage_config(config), registry, member=member)
     )
@@ -83,11 +93,11 @@ async def compose(
         ask = office.ask
         registry.register(ClusterMetrics(office.view))
     elif config.scheduler.shards:
-        forwarder = await _sharded(config.scheduler.shards, storage, instances, stack)
+        forwarder = await _sharded(config.scheduler.shards, storage, instances, stack, own_token)
         scheduler_methods = forwarder.methods()
         ask = forwarder.ask
     elif config.scheduler.endpoint is not None:
-        forwarder = await _forwarder(config.scheduler.endpoint, stack)
+        forwarder = await _forwarder(config.scheduler.endpoint, stack, own_token)
         scheduler_methods = forwarder.methods()
         ask = forwarder.ask
     methods = list(scheduler_methods)
@@ -104,8 +114,8 @@ async def compose(
     if office is not None:
         await stack.enter_async_context(office.serving(health))
     return Api(
-        _described(methods, health),
-        [*scheduler_methods, *health.methods()],
+        _described(_guarded(methods, tokens), health),
+        [*_guarded(scheduler_methods, tokens), *health.methods()],
         health,
         ClusterHealth(
             {"blobs": storage.parts.objects.check, "state": storage.parts.index.check}, ask
@@ -116,8 +126,8 @@ async def compose(
     )
 
 
-async def _forwarder(endpoint: str, stack: AsyncExitStack) -> SchedulerForwarder:
-    schedulers = Schedulers(endpoint, tool_name="reapi-frontend")
+async def _forwarder(endpoint: str, stack: AsyncExitStack, token: str | None) -> SchedulerForwarder:
+    schedulers = Schedulers(endpoint, tool_name="reapi-frontend", token=token)
     return SchedulerForwarder(await stack.enter_async_context(schedulers))
 
 
@@ -126,11 +136,12 @@ async def _sharded(
     storage: Storage,
     instances: Instances,
     stack: AsyncExitStack,
+    token: str | None,
 ) -> ShardedForwarder:
     shards = [
         Shard(
             section.name,
-            await _forwarder(section.endpoint, stack),
+            await _forwarder(section.endpoint, stack, token),
             None if section.instance_names is None else frozenset(section.instance_names),
             section.platform,
         )
@@ -155,9 +166,15 @@ async def _compose_edge(
     registry: CollectorRegistry,
     stack: AsyncExitStack,
     member: int,
+    tokens: Tokens | None,
 ) -> Api:
     edge = await open_edge(
-        config, storage_config(config), instances, registry, stack, member=member
+        config,
+        storage_config(config),
+        instances,
+        registry,
+        stack,
+        member=member,
     )
     health = _health(edge.methods)
     edge.upstream.servers.add_listener(
@@ -166,7 +183,7 @@ async def _compose_edge(
         )
     )
     return Api(
-        _described(edge.methods, health),
+        _described(_guarded(edge.methods, tokens), health),
         [],
         health,
         ClusterHealth({"upstream": edge.check}, None),
@@ -174,6 +191,11 @@ async def _compose_edge(
         lambda: None,
         _stay,
     )
+
+
+def _guarded(methods: Sequence[Method], tokens: Tokens | None) -> list[Method]:
+    """The same, for those who may; health and reflection are for all."""
+    return list(methods) if tokens is None else guard(methods, tokens, RULES)
 
 
 def _health(methods: Sequence[Method]) -> HealthService:

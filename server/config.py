@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from reapi.cas.objects.s3_config import S3Config
 from reapi.core.errors import InvalidArgument
 
+from .auth_section import AuthSection
 from .executor_section import ExecutorSection
 from .scheduler_section import PlatformSection, SchedulerSection
 from .section import Positive, PositiveSeconds, Role, Section, Share
@@ -187,6 +188,7 @@ class ServerConfig(Section):
     results: ResultsSection = ResultsSection()
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
+    auth: AuthSection = AuthSection()
     # Unless set, this server keeps what is stored itself.
     upstream: UpstreamSection | None = None
 

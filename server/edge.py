@@ -96,7 +96,8 @@ async def open_edge(
     if instance_name is None:
         instance_name = config.server.instance_names[0]
     caller = ContextVar[bytes | None]("caller", default=None)
-    upstream = await open_upstream(config.upstream, instance_name, caller, registry, stack)
+    token = config.auth.read_token()
+    upstream = await open_upstream(config.upstream, instance_name, caller, token, registry, stack)
     record = config.data_dir / "owed.db"
     is_owing = config.upstream.write_back_max_bytes > 0
     if member == 0 and not is_owing and record.exists():

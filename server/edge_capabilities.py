@@ -2,6 +2,7 @@
 
 from reapi.cas.capabilities_service import CapabilitiesService
 from reapi.clients.capabilities import get_capabilities
+from reapi.core.identity import Permission
 from reapi.core.interfaces import Call
 from reapi.core.rpc import Method, bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -36,9 +37,12 @@ class EdgeCapabilities:
         cache, their_cache = reply.cache_capabilities, theirs.cache_capabilities
         shared = [one for one in cache.digest_functions if one in their_cache.digest_functions]
         cache.digest_functions[:] = shared
-        cache.action_cache_update_capabilities.CopyFrom(
-            their_cache.action_cache_update_capabilities
-        )
+        updates = cache.action_cache_update_capabilities
+        their_updates = their_cache.action_cache_update_capabilities
+        updates.update_enabled = updates.update_enabled and their_updates.update_enabled
         if self._runs_actions and theirs.HasField("execution_capabilities"):
-            reply.execution_capabilities.CopyFrom(theirs.execution_capabilities)
+            execution = reply.execution_capabilities
+            execution.CopyFrom(theirs.execution_capabilities)
+            may_execute = call.identity.may(Permission.EXECUTE)
+            execution.exec_enabled = execution.exec_enabled and may_execute
         return reply

@@ -21,9 +21,15 @@ from .parent_process import ParentProcess
 logger = logging.getLogger(__name__)
 
 
-def executor_child(config: ServerConfig) -> ChildProcess:
+def executor_child(config: ServerConfig, own_token: str | None) -> ChildProcess:
     """An executor process, whose actions may end when it drains; a killed one is tried again."""
-    return ChildProcess("the executor", __name__, config, grace_seconds=config.server.drain_seconds)
+    return ChildProcess(
+        "the executor",
+        __name__,
+        config,
+        own_token=own_token,
+        grace_seconds=config.server.drain_seconds,
+    )
 
 
 async def _run_until_told() -> None:
@@ -31,7 +37,9 @@ async def _run_until_told() -> None:
     with stop_signals() as stop:
         async with ParentProcess.connected() as parent:
             executor = asyncio.create_task(
-                run_executor(parent.config, stop, parent.say_ready, CollectorRegistry())
+                run_executor(
+                    parent.config, stop, parent.say_ready, CollectorRegistry(), parent.own_token
+                )
             )
             listener = asyncio.create_task(parent.listen({}))
             listener.add_done_callback(lambda _: executor.cancel())

@@ -28,17 +28,18 @@ async def run_executor(
     stop: asyncio.Event,
     on_joined: Callable[[], None],
     registry: CollectorRegistry,
+    token: str | None,
 ) -> None:
     """Runs actions for the scheduler at `config.scheduler.endpoint` until told to stop and done.
 
     Blobs come from and go to `config.executor.frontend_endpoint`, or the storage itself. Calls
-    `on_joined` when the scheduler has welcomed it.
+    `on_joined` when the scheduler has welcomed it. `token` is shown to both.
     """
     async with AsyncExitStack() as stack:
         endpoint = config.scheduler.endpoint or _DEFAULT_SCHEDULER
-        schedulers = Schedulers(endpoint, tool_name=_EXECUTOR)
+        schedulers = Schedulers(endpoint, tool_name=_EXECUTOR, token=token)
         await stack.enter_async_context(schedulers)
-        blob_store = await _executor_blobs(config, endpoint, registry, stack)
+        blob_store = await _executor_blobs(config, endpoint, token, registry, stack)
         worker = await stack.enter_async_context(
             Worker(_executor_config(config), schedulers, blob_store)
         )
@@ -61,6 +62,7 @@ async def run_executor(
 async def _executor_blobs(
     config: ServerConfig,
     scheduler: str,
+    token: str | None,
     registry: CollectorRegistry,
     stack: AsyncExitStack,
 ) -> Callable[[str], BlobStore]:
@@ -74,6 +76,7 @@ async def _executor_blobs(
     channel = Channel(
         frontend,
         tool_name=_EXECUTOR,
+        token=token,
         is_invocation=False,
         patience_seconds=config.executor.storage_patience_seconds,
     )

@@ -39,13 +39,14 @@ class FrontendProcesses:
     lets all of them drain at once.
     """
 
-    def __init__(self, config: ServerConfig, count: int) -> None:
+    def __init__(self, config: ServerConfig, count: int, own_token: str | None) -> None:
         self.children: Sequence[ChildProcess] = [
             ChildProcess(
                 f"frontend {member}",
                 __name__,
                 config,
                 str(member),
+                own_token=own_token,
                 grace_seconds=config.server.drain_seconds + _MARGIN_SECONDS,
             )
             for member in range(1, count + 1)
@@ -91,7 +92,7 @@ async def _serve(member: int) -> None:
             handlers: dict[str, Handler] = {"metrics": lambda: snapshot(registry)}
             listener = asyncio.create_task(_listen(parent, handlers))
             stack.callback(listener.cancel)
-            api = await compose(config, registry, stack, member=member)
+            api = await compose(config, registry, stack, member=member, own_token=parent.own_token)
             rpc = await stack.enter_async_context(
                 RpcServer(
                     wrap(api.methods, RpcMetrics(registry)),

@@ -18,12 +18,20 @@ Handler = Callable[[], Any]
 
 
 class ParentProcess:
-    """The parent as its child sees it. `config` is what the child was started with."""
+    """The parent as its child sees it. `config` is what the child was started with.
+
+    `own_token` is what the processes of the server show each other, if they have to.
+    """
 
     def __init__(
-        self, config: ServerConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        config: ServerConfig,
+        own_token: str | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.config = config
+        self.own_token = own_token
         self._reader = reader
         self._writer = writer
 
@@ -43,8 +51,8 @@ class ParentProcess:
             line = await reader.readline()
             if not line:
                 raise SystemExit(1)
-            _, settings = json.loads(line)
-            yield cls(ServerConfig.model_validate(settings), reader, writer)
+            _, (settings, own_token) = json.loads(line)
+            yield cls(ServerConfig.model_validate(settings), own_token, reader, writer)
         finally:
             writer.close()
 

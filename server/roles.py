@@ -11,6 +11,12 @@ def check_roles(config: ServerConfig, *, is_storage_shared: bool) -> None:
     A storage is shared when processes of other machines see the same blobs and results.
     """
     roles = set(config.server.roles)
+    is_guarded = config.auth.mode == "tokens" and config.auth.token_file is None
+    if is_guarded and (config.scheduler.endpoint is not None or config.scheduler.shards):
+        raise InvalidArgument(
+            "auth.token_file is needed where a scheduler may be another server: a file with a "
+            "token that has the role executor in its auth.tokens_file"
+        )
     if not roles:
         raise InvalidArgument("server.roles is empty: name a role, or leave the key out")
     if "scheduler" in roles and "frontend" not in roles and not is_storage_shared:

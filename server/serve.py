@@ -18,6 +18,7 @@ from .lifecycle import stop_signals
 from .metrics import ServerMetrics, make_registry
 from .roles import check_roles
 from .sandbox_probe import probe_sandbox
+from .tokens import make_own_token
 
 _INTERNAL_LISTEN = "127.0.0.1:0"
 
@@ -42,20 +43,24 @@ async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
     )
     async with serve_http(app, config.server.http_listen) as http_port:
         ready = f"ready http={_address(config.server.http_listen, http_port)}"
-        await run_executor(config, stop, lambda: print(ready, flush=True), registry)
+        token = make_own_token(config.auth)
+        await run_executor(config, stop, lambda: print(ready, flush=True), registry, token)
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
     if "executor" in config.server.roles and config.executor.sandbox in ("bubblewrap", "required"):
         await probe_sandbox(config)  # the executor itself could only end again and again
     registry = make_registry()
+    own_token = make_own_token(config.auth)
     async with AsyncExitStack() as stack:
-        api = await compose(config, registry, stack)
+        api = await compose(config, registry, stack, own_token=own_token)
         rpc = await stack.enter_async_context(_public_server(config, api, registry))
         grpc_address = _address(config.server.listen, rpc.port)
         scheduler = await _scheduler_endpoint(config, api, registry, grpc_address, stack)
         frontends = FrontendProcesses(
-            _frontend_config(config, grpc_address, scheduler), _further_frontends(config)
+            _frontend_config(config, grpc_address, scheduler),
+            _further_frontends(config),
+            own_token,
         )
 
         def why_not_ready() -> str | None:
@@ -69,7 +74,7 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
         await stack.enter_async_context(frontends)
         await frontends.first_ready()
         # The executor drains first: it needs the CAS for the outputs of what still runs.
-        async with _executor_if_wanted(config, grpc_address, scheduler):
+        async with _executor_if_wanted(config, grpc_address, scheduler, own_token):
             http_address = _address(config.server.http_listen, http_port)
             print(f"ready grpc={grpc_address} http={http_address}", flush=True)
             await stop.wait()
@@ -142,7 +147,7 @@ def _frontend_config(
 
 
 def _executor_if_wanted(
-    config: ServerConfig, grpc_address: str, scheduler: str | None
+    config: ServerConfig, grpc_address: str, scheduler: str | None, own_token: str | None
 ) -> AbstractAsyncContextManager[object]:
     """The executor of this server: blobs that are not stored directly go through this server's
     port, if it serves them."""
@@ -158,7 +163,8 @@ def _executor_if_wanted(
                 "scheduler": config.scheduler.model_copy(update={"endpoint": scheduler}),
                 "executor": config.executor.model_copy(update={"frontend_endpoint": frontend}),
             }
-        )
+        ),
+        own_token,
     )
 
 

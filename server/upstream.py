@@ -57,12 +57,13 @@ async def open_upstream(
     section: UpstreamSection,
     instance_name: str,
     caller: ContextVar[bytes | None],
+    token: str | None,
     registry: CollectorRegistry,
     stack: AsyncExitStack,
 ) -> Upstream:
     """Connections to all servers, closed with `stack`; none needs to be there yet.
 
-    Calls are made in the name of `caller`, blobs are those of `instance_name`.
+    Calls are made in the name of `caller` with `token`, blobs are those of `instance_name`.
     """
     # Of two mirrors the other one is asked at once.
     patience_seconds = 0 if section.combine == "mirror" else _PATIENCE_SECONDS
@@ -71,6 +72,7 @@ async def open_upstream(
             Channel(
                 server.endpoint,
                 tool_name="reapi-edge",
+                token=token,
                 is_invocation=False,
                 patience_seconds=patience_seconds,
                 request_metadata=caller,

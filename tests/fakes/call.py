@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reapi.core.identity import EVERYBODY, Identity
 from reapi.core.request_metadata import REQUEST_METADATA_KEY
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     RequestMetadata,
@@ -17,6 +18,7 @@ class FakeCall:
     peer: str = "ipv4:127.0.0.1:1"
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     seconds_left: float | None = None
+    identity: Identity = EVERYBODY
 
 
 def call_of(

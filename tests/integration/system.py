@@ -157,7 +157,9 @@ class System:
         config = self.config.model_copy(update={"executor": executor, "scheduler": scheduler})
         stop, joined = asyncio.Event(), asyncio.Event()
         registry = registry or CollectorRegistry()
-        running = asyncio.create_task(run_executor(config, stop, joined.set, registry))
+        running = asyncio.create_task(
+            run_executor(config, stop, joined.set, registry, config.auth.read_token())
+        )
         joining = asyncio.create_task(joined.wait())
         try:
             await asyncio.wait((running, joining), return_when=asyncio.FIRST_COMPLETED)

@@ -5,16 +5,10 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from minio import MinioAdmin
 from minio.commonconfig import ENABLED, Filter
 from minio.credentials.providers import StaticProvider
@@ -22,6 +16,7 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from minio.versioningconfig import VersioningConfig
 
 from reapi.server.__main__ import main
+from tests.certificates import certificate, new_key, private_pem
 from tests.minio import S3Server, minio_client, new_bucket
 
 
@@ -257,40 +252,15 @@ def test_init_says_what_fails(settings: Settings) -> None:
     assert "nobody listens" in result.output
 
 
-def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, authority: ec.EllipticCurvePrivateKey
-) -> bytes:
-    """Of 127.0.0.1, signed by an authority, or the authority's own."""
-    now = datetime.now(UTC)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    is_authority = x509.BasicConstraints(ca=key is authority, path_length=None)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(addresses, critical=False)
-        .add_extension(is_authority, critical=True)
-        .sign(authority, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture
 def tls_server(minio_server: S3Server, tmp_path: Path) -> Iterator[S3Server]:
     """A server whose certificate a private authority has signed."""
     certs = tmp_path / "certs"
     certs.mkdir()
-    authority = ec.generate_private_key(ec.SECP256R1())
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = serialization.Encoding.PEM
-    form, no_password = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (tmp_path / "authority.pem").write_bytes(_certificate("authority", authority, authority))
-    (certs / "public.crt").write_bytes(_certificate("server", key, authority))
-    (certs / "private.key").write_bytes(key.private_bytes(pem, form, no_password))
+    authority, key = new_key(), new_key()
+    (tmp_path / "authority.pem").write_bytes(certificate("authority", authority, authority))
+    (certs / "public.crt").write_bytes(certificate("server", key, authority))
+    (certs / "private.key").write_bytes(private_pem(key))
     with S3Server(tmp_path / "tls", is_minio=True, certs_dir=certs) as server:
         yield server
 

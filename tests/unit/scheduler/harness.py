@@ -11,6 +11,7 @@ from google.longrunning.operations_pb2 import Operation
 
 from reapi.core.database import Database
 from reapi.core.digest import Digest
+from reapi.core.identity import EVERYBODY
 from reapi.core.interfaces import Call
 from reapi.core.postgresql.dsn import Dsn
 from reapi.core.postgresql.pool import PostgresqlPool
@@ -63,6 +64,7 @@ class FakeCall:
 
     peer = "test"
     seconds_left = None
+    identity = EVERYBODY
 
     def __init__(self, metadata: Mapping[str, str | bytes]) -> None:
         self.metadata = metadata

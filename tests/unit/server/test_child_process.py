@@ -129,7 +129,7 @@ def test_a_child_whose_parent_is_gone_notices_at_once(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", MODULE, str(tmp_path)], stdin=theirs.fileno())
     theirs.close()
     with process, ours, ours.makefile("rwb") as stream:
-        stream.write(b'["settings", {}]\n')
+        stream.write(b'["settings", [{}, null]]\n')
         stream.flush()
         assert stream.readline() == b'["ready", null]\n'
         stream.close()

@@ -259,6 +259,7 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     sections = (
         *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
         *(defaults.results, defaults.scheduler, defaults.executor, defaults.executor.limits),
+        defaults.auth,
     )
     for section in (*map(type, sections), InstanceSection, ShardSection):
         for key in section.model_fields:
