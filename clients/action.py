@@ -1,6 +1,6 @@
 """Turns a command into the blobs of an Action, and those of an Action back into a command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,22 @@ def build_action(
         empty_directories=[working_directory] if working_directory else [],
         is_stopped=is_stopped,
     )
+    digest, blobs = encode_action(
+        spec, sorted(outputs, key=str.encode), working_directory, tree.root_digest
+    )
+    tree.blobs |= blobs
+    return LocalAction(digest, tree, outputs, working_directory)
+
+
+def encode_action(
+    spec: CommandSpec, output_paths: Sequence[str], working_directory: str, root_digest: Digest
+) -> tuple[Digest, dict[Digest, bytes]]:
+    """The digest of the Action of `spec`, and the blobs of its Command and itself.
+
+    Paths are as the protocol has them, sorted and each once; inputs are those of the root.
+    """
     command = Command(
-        arguments=spec.arguments,
-        output_paths=sorted(outputs, key=str.encode),
-        working_directory=working_directory,
+        arguments=spec.arguments, output_paths=output_paths, working_directory=working_directory
     )
     for name, value in sorted(spec.environment.items()):
         command.environment_variables.add(name=name, value=value)
@@ -62,19 +74,17 @@ def build_action(
     # Old servers read the platform of the Command, new ones that of the Action (EX21).
     command.platform.CopyFrom(platform)
     command_data = command.SerializeToString(deterministic=True)
-    command_digest = digest_of(command_data, digests.function)
+    command_digest = digest_of(command_data, root_digest.function)
     action = Action(
         command_digest=command_digest.to_message(),
-        input_root_digest=tree.root_digest.to_message(),
+        input_root_digest=root_digest.to_message(),
         platform=platform,
     )
     if spec.timeout_seconds is not None:
         action.timeout.FromNanoseconds(round(spec.timeout_seconds * 1e9))
     action_data = action.SerializeToString(deterministic=True)
-    action_digest = digest_of(action_data, digests.function)
-    tree.blobs[command_digest] = command_data
-    tree.blobs[action_digest] = action_data
-    return LocalAction(action_digest, tree, outputs, working_directory)
+    action_digest = digest_of(action_data, root_digest.function)
+    return action_digest, {command_digest: command_data, action_digest: action_data}
 
 
 def _output_path(root: Path, working_directory: str, path: str) -> str:

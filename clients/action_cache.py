@@ -18,11 +18,15 @@ class RemoteActionCache:
         self._channel = channel
         self._timeout = timeout
 
-    async def get(self, instance_name: str, action_digest: Digest) -> ActionResult:
+    async def get(
+        self, instance_name: str, action_digest: Digest, *, inline_stdout: bool = False
+    ) -> ActionResult:
+        """See ActionCache. The server may keep stdout to itself in spite of `inline_stdout`."""
         request = GetActionResultRequest(
             instance_name=instance_name,
             action_digest=action_digest.to_message(),
             digest_function=action_digest.function.name,
+            inline_stdout=inline_stdout,
         )
         return await self._channel.unary(GET_ACTION_RESULT, request, timeout=self._timeout)
 

@@ -37,6 +37,10 @@ CALL_SECONDS = 60.0
 _UNREACHED_SECONDS = 2.0
 LOST_SECONDS = 30.0
 """How long one waits for what was there and went away."""
+SILENCE_SECONDS = 40.0
+"""After which a peer that says nothing, though asked for a sign of life, counts as lost."""
+_QUIET_SHARE = 0.75
+"""The part of a silence that passes before that is asked."""
 
 _CONNECT_SECONDS = 5.0
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -54,6 +58,8 @@ class Channel:
     to what a caller has said about itself, calls are made in the name of that caller.
 
     With `patience_seconds` nothing is tried again for longer, be the server lost or not yet found.
+    A server that froze or vanished without a word is noticed after `silence_seconds`, even while a
+    stream is quiet.
     """
 
     def __init__(
@@ -64,12 +70,14 @@ class Channel:
         token: str | None = None,
         is_invocation: bool = True,
         patience_seconds: float | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
         request_metadata: ContextVar[bytes | None] | None = None,
     ) -> None:
         self.address = parse_address(server)
         self._own_metadata = _metadata(tool_name, str(uuid.uuid4()) if is_invocation else "")
         self._authorization = () if token is None else (("authorization", f"Bearer {token}"),)
         self._patience_seconds = patience_seconds
+        self._silence_seconds = silence_seconds
         self._request_metadata = request_metadata
         self._calls: dict[str, Any] = {}
         self._was_reached = False
@@ -77,7 +85,14 @@ class Channel:
         self._channel: grpc.aio.Channel
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+        until_ping = round(_QUIET_SHARE * self._silence_seconds * 1000)
+        options = [
+            *_OPTIONS,
+            ("grpc.keepalive_time_ms", until_ping),
+            # Not keepalive_timeout_ms: gRPC gives a ping a minute, whatever that says.
+            ("grpc.http2.ping_timeout_ms", round(self._silence_seconds * 1000) - until_ping),
+        ]
+        self._channel = grpc.aio.insecure_channel(self.address, options=options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -399,9 +414,6 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.http2.max_frame_size", FRAME_BYTES),
-    # A peer that vanished without a word is noticed even while a stream is quiet.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
     # Retries are ours alone, and so is the connection: other channels' failures are not our state.
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),

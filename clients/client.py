@@ -12,7 +12,7 @@ from typing import Self
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of, function_named
 from reapi.core.errors import DeadlineExceeded, InvalidArgument, NotFound
 
-from .action import read_action
+from .action import build_action, read_action
 from .action_cache import RemoteActionCache
 from .blobs import RemoteBlobStore
 from .capabilities import check_digest_function, get_status
@@ -36,6 +36,7 @@ from .model import (
     HistoryQuery,
     LogStream,
     Operation,
+    Progress,
     ResultQuery,
     RunProgress,
     RunResult,
@@ -48,7 +49,7 @@ from .outcome import read_result
 from .progress import OnProgress
 from .remote_tree import Entries, read_directories
 from .results import list_results, revoke_results
-from .run import OnRunProgress, Runner, in_stoppable_thread
+from .run import BuildAction, OnRunProgress, Runner, in_stoppable_thread
 from .upload import upload
 from .workers import list_workers
 
@@ -112,6 +113,7 @@ class Client:
         download_outputs: bool = True,
         on_progress: OnRunProgress | None = None,
         on_output: OnOutput | None = None,
+        build: BuildAction = build_action,
         timeout: float | None = None,
     ) -> RunResult:
         """Runs a command remotely on local files, and writes its outputs back.
@@ -123,7 +125,8 @@ class Client:
         if its result is cached.
 
         `on_output` is given what the command prints as it does so, and all of it before this
-        returns or raises CommandTimedOut; what it raises ends the run.
+        returns or raises CommandTimedOut; what it raises ends the run. `build` says what the action
+        has of the local files; it is called in a thread.
         """
         spec = CommandSpec(
             arguments=command,
@@ -144,6 +147,7 @@ class Client:
                 download_outputs=download_outputs,
                 on_progress=on_progress or _ignore,
                 on_output=on_output,
+                build=build,
             )
 
     async def execute(
@@ -218,6 +222,22 @@ class Client:
             (digest,) = tree.files
             await upload(self._store, {}, tree.files, on_progress)
             return digest
+
+    async def upload_blobs(
+        self,
+        blobs: Mapping[Digest, bytes],
+        files: Mapping[Digest, str],
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> Progress:
+        """Stores bytes in memory and files, whose digests are known; returns what was absent.
+
+        The digests are of this client's function. Raises FailedPrecondition for a file that has
+        become another.
+        """
+        async with self._ready(self._function, timeout):
+            return await upload(self._store, blobs, files, on_progress)
 
     async def upload_tree(
         self,

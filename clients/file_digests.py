@@ -11,8 +11,8 @@ from reapi.core.digest import SHA256, Digest, DigestFunction
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_CACHE_BYTES = 512 << 20
-_YOUNGEST_SECONDS = 2.0
-"""A file changed later than this ago may change again without its timestamps telling."""
+UNSETTLED_NS = 2_000_000_000
+"""What changed later than this ago may change again without its timestamps telling."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -46,7 +46,7 @@ class FileDigests:
         self._directory = ""
         self._known: dict[str, tuple[_Stamp, str]] = {}
         self._learnt: list[tuple[str, str, int, int, int, int, bytes]] = []
-        self._youngest_ns = time.time_ns() - round(_YOUNGEST_SECONDS * 1e9)
+        self._youngest_ns = time.time_ns() - UNSETTLED_NS
 
     def __enter__(self) -> Self:
         if self._cache_path is not None:
@@ -81,7 +81,7 @@ class FileDigests:
         known = self._known.get(name)
         if known is not None and known[0] == stamp:
             return Digest(known[1], stat.st_size, self.function)
-        digest = _hash(path, self.function)
+        digest = hash_file(path, self.function)
         is_settled = max(stat.st_mtime_ns, stat.st_ctime_ns) < self._youngest_ns
         if self._connection and is_settled and digest.size_bytes == stat.st_size:
             self._learnt.append((directory, name, *stamp, bytes.fromhex(digest.hash)))
@@ -122,7 +122,8 @@ def _open(path: Path, table: str) -> sqlite3.Connection | None:
     return None
 
 
-def _hash(path: str, function: DigestFunction) -> Digest:
+def hash_file(path: str, function: DigestFunction) -> Digest:
+    """The digest of what is in a file now; blocks, raises OSError."""
     hasher = function.new()
     size_bytes = 0
     with open(path, "rb", buffering=0) as file:

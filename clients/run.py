@@ -34,6 +34,7 @@ from .outcome import output_entries, read_result
 from .upload import upload
 
 OnRunProgress = Callable[[RunProgress], None]
+BuildAction = Callable[[Path, CommandSpec, FileDigests, Callable[[], bool]], LocalAction]
 T = TypeVar("T")
 
 _MOST_UPLOADS = 3
@@ -59,14 +60,15 @@ class Runner:
         download_outputs: bool,
         on_progress: OnRunProgress,
         on_output: OnOutput | None,
+        build: BuildAction = build_action,
     ) -> RunResult:
         """Runs `spec` on the files below `root`, where its outputs are written, too.
 
-        All digests of the action are of `function` (D5, D6).
+        `build` makes the action in a thread. All digests of the action are of `function` (D5, D6).
         Being cancelled cancels the operation at the server.
         """
         on_progress(RunProgress(Activity.HASHING))
-        action = await in_stoppable_thread(partial(_build, root, spec, function, cache_path))
+        action = await in_stoppable_thread(partial(_build, build, root, spec, function, cache_path))
         async with live_output(self._channel, on_output) as live:
             response, name = await self._upload_and_execute(
                 action, skip_cache_lookup, on_progress, live
@@ -177,6 +179,7 @@ class Runner:
 
 
 def _build(
+    build: BuildAction,
     root: Path,
     spec: CommandSpec,
     function: DigestFunction,
@@ -184,7 +187,7 @@ def _build(
     is_stopped: Callable[[], bool],
 ) -> LocalAction:
     with FileDigests(cache_path, function) as digests:
-        return build_action(root, spec, digests, is_stopped)
+        return build(root, spec, digests, is_stopped)
 
 
 async def in_stoppable_thread(work: Callable[[Callable[[], bool]], T]) -> T:

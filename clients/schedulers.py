@@ -37,10 +37,11 @@ class Schedulers:
 
     what = "the scheduler"
 
-    def __init__(self, endpoint: str, *, tool_name: str) -> None:
+    def __init__(self, endpoint: str, *, tool_name: str, token: str | None = None) -> None:
         self.endpoint = endpoint
         self._endpoints = [parse_address(one.strip()) for one in endpoint.split(",")]
         self._tool_name = tool_name
+        self._token = token
         self._candidates: dict[str, _Candidate] = {}
         self._serving: set[Channel] = set()
         self._latest: Channel | None = None
@@ -133,7 +134,9 @@ class Schedulers:
         for endpoint in self._endpoints:
             found |= await _addresses(endpoint)
         for address in found - self._candidates.keys():
-            channel = Channel(address, tool_name=self._tool_name, is_invocation=False)
+            channel = Channel(
+                address, tool_name=self._tool_name, token=self._token, is_invocation=False
+            )
             self._candidates[address] = _Candidate(channel, self._heard)
         for address in self._candidates.keys() - found:
             if found and self._candidates[address].channel is not self.active:

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ _VARIABLES = {
     "digest_function": "REAPI_DIGEST_FUNCTION",
 }
 _PROJECT_FILE = "reapi.toml"
+_LONGEST_TOKEN_CHARACTERS = 8 << 10
+"""Servers take no longer headers."""
+COMPILE_TABLE = "compile"
+"""The settings of the compile clients, in the same files; see clients/compile/settings.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +39,21 @@ class Settings:
 
     def read_token(self) -> str | None:
         """The token, if there is a file of one; raises InvalidArgument when it cannot be read."""
-        if self.token_file is None:
-            return None
-        try:
-            token = Path(self.token_file).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidArgument(
-                f"cannot read the token file {self.token_file}: {error}"
-            ) from error
-        if not token or not token.isprintable():
-            raise InvalidArgument(f"token file {self.token_file} does not hold one token")
-        return token
+        return None if self.token_file is None else read_token_file(Path(self.token_file))
+
+
+def read_token_file(file: Path) -> str:
+    """The bearer token in a file; raises InvalidArgument, which says no part of it."""
+    try:
+        with file.open(encoding="ascii") as opened:
+            token = opened.read(_LONGEST_TOKEN_CHARACTERS + 1).strip()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read the token file {file}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"token file {file} does not hold one token") from error
+    if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN_CHARACTERS:
+        raise InvalidArgument(f"token file {file} does not hold one token")
+    return token
 
 
 def load_settings(
@@ -57,11 +65,12 @@ def load_settings(
     """Each setting from the first place that has it; raises InvalidArgument for a bad file.
 
     Files are `reapi.toml` in the working directory or the nearest above it, then
-    `~/.config/reapi/config.toml`; they may have the keys of Settings and no others.
+    `~/.config/reapi/config.toml`; they may have the keys of Settings, [compile], and no others.
     """
     values: dict[str, str] = {}
-    for path in reversed(list(_files(environment, working_directory))):
-        values |= _read(path)
+    for path in reversed(settings_files(environment, working_directory)):
+        if path.is_file():
+            values |= _read(path)
     for key, variable in _VARIABLES.items():
         if environment.get(variable) is not None:
             values[key] = environment[variable]
@@ -69,24 +78,38 @@ def load_settings(
     return Settings(**values)
 
 
-def _files(environment: Mapping[str, str], working_directory: Path) -> Iterator[Path]:
-    """The files that exist, the more important one first."""
+def settings_files(environment: Mapping[str, str], working_directory: Path) -> list[Path]:
+    """Where the nearest project file is or may appear, and the user's file, which may be absent.
+
+    The more important one is first. Project files that do not exist are named as well, up to the
+    one that does: a caller who remembers settings can see whether this list still holds.
+    """
+    found = []
     for directory in (working_directory, *working_directory.parents):
-        if (directory / _PROJECT_FILE).is_file():
-            yield directory / _PROJECT_FILE
+        found.append(directory / _PROJECT_FILE)
+        if found[-1].is_file():
             break
+    return [*found, user_settings_file(environment)]
+
+
+def user_settings_file(environment: Mapping[str, str]) -> Path:
+    """The settings of this user, for all projects."""
     config_home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    user_file = Path(config_home, "reapi", "config.toml")
-    if user_file.is_file():
-        yield user_file
+    return Path(config_home, "reapi", "config.toml")
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of a settings file; raises InvalidArgument when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"cannot read {path}: {error}") from error
 
 
 def _read(path: Path) -> dict[str, str]:
-    try:
-        with path.open("rb") as file:
-            values: dict[str, Any] = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InvalidArgument(f"cannot read {path}: {error}") from error
+    values = read_table(path)
+    values.pop(COMPILE_TABLE, None)
     for key, value in values.items():
         if key not in _VARIABLES:
             known = ", ".join(_VARIABLES)

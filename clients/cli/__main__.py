@@ -11,13 +11,17 @@ import click
 from . import (
     action_command,
     blob_commands,
+    compile_command,
     completion_command,
+    doctor_command,
     explain_command,
     history_command,
     image_commands,
     operation_commands,
+    pipeline_commands,
     run_command,
     server_commands,
+    toolchain_commands,
     worker_commands,
 )
 from .exit_codes import FAILED, INTERRUPTED
@@ -28,7 +32,7 @@ REAPI_DIGEST_FUNCTION, then reapi.toml in this directory or above, then ~/.confi
 (keys: server, instance_name, token_file, digest_function).
 \b
 Exit codes: 0 well, 125 any failure of reapi-cli itself, 130 interrupted; `run` exits with the code
-of its command, 124 when the command timed out.
+of its command, 124 when the command timed out; `pipeline` with 1 when one failed.
 """
 
 
@@ -49,6 +53,7 @@ def cli(context: click.Context, /, **flags: str | None) -> None:
 
 for command in (
     run_command.run,
+    pipeline_commands.pipeline,
     blob_commands.upload,
     blob_commands.download,
     blob_commands.cat,
@@ -58,8 +63,11 @@ for command in (
     explain_command.explain,
     history_command.history,
     image_commands.image,
+    toolchain_commands.toolchain,
     worker_commands.workers,
     server_commands.status,
+    compile_command.compile_database,
+    doctor_command.doctor,
     completion_command.completion,
 ):
     cli.add_command(command)

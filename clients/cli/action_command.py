@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .default_command import group_with_default
 from .parameters import digest_argument, json_option
 from .report import print_json, result_json
 from .result_commands import results, revoke
@@ -17,17 +18,8 @@ if TYPE_CHECKING:
     from reapi.core.digest import Digest
 
 
-class _ActionGroup(click.Group):
-    """`show` may be left out: `reapi-cli action HASH/SIZE`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
 @click.group(
-    cls=_ActionGroup,
+    cls=group_with_default("show"),
     epilog="\b\nExamples:\n  reapi-cli action HASH/SIZE\n"
     "  reapi-cli action results --worker build-7 --since 2h",
 )

@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
     from reapi.core.digest import Digest
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?\Z", re.ASCII)
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 _AGO = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
 _AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST_SECONDS = 30 * 86400.0
 
 
 class DigestType(click.ParamType["Digest"]):
@@ -53,13 +50,13 @@ class DurationType(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        match = _DURATION.match(value)
-        if match is None:
-            self.fail(f"{value!r} is not a duration such as 500ms, 60s, 5m or 1h", param, ctx)
-        seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
-        if not 0 < seconds <= _LONGEST_SECONDS:
-            self.fail(f"{value!r} is not between 1ms and 720h", param, ctx)
-        return seconds
+        from reapi.clients.duration import parse_duration
+        from reapi.core.errors import InvalidArgument
+
+        try:
+            return parse_duration(value)
+        except InvalidArgument as error:
+            self.fail(error.message, param, ctx)
 
 
 class TimeType(click.ParamType["datetime"]):

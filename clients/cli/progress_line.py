@@ -18,6 +18,11 @@ class ProgressLine:
         self._is_shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody sees it."""
+        return self._is_shown
+
     def __enter__(self) -> Self:
         return self
 
@@ -27,27 +32,32 @@ class ProgressLine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._show("")
+        self.show("")
 
     def end(self) -> None:
         """Gives the terminal to somebody else, for good."""
-        self._show("")
+        self.show("")
         self._is_shown = False
 
-    def show_run(self, progress: "RunProgress") -> None:
-        """What a run is doing."""
-        transfer = f" {_amount(progress.transfer)}" if progress.transfer else ""
-        self._show(f"{progress.activity.value}{transfer}")
-
-    def show_transfer(self, progress: "Progress") -> None:
-        """How far an upload or download is."""
-        self._show(_amount(progress))
-
-    def _show(self, text: str) -> None:
+    def show(self, text: str) -> None:
+        """That text, instead of the one before."""
         if self._is_shown and text != self._shown:
             self._shown = text
             sys.stderr.write(_ERASE_LINE + text)
             sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Gives the terminal to somebody else, until the next text."""
+        self.show("")
+
+    def show_run(self, progress: "RunProgress") -> None:
+        """What a run is doing."""
+        transfer = f" {_amount(progress.transfer)}" if progress.transfer else ""
+        self.show(f"{progress.activity.value}{transfer}")
+
+    def show_transfer(self, progress: "Progress") -> None:
+        """How far an upload or download is."""
+        self.show(_amount(progress))
 
 
 def _amount(progress: "Progress") -> str:

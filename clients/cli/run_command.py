@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from reapi.clients.model import Output, RunResult
 
 EPILOG = """\b
-Example:
+Examples:
   reapi-cli run --input src --output out/app -- sh -c 'mkdir -p out && cc -o out/app src/*.c'
+  meson test --wrapper 'reapi-cli run --wrapper --'
 \b
 Exit codes: that of the command; 124 the command took longer than --timeout, 125 reapi-cli or the
 server failed, 126 the command cannot be executed, 127 it was not found, 130 interrupted.
@@ -39,6 +40,11 @@ server failed, 126 the command cannot be executed, 127 it was not found, 130 int
     "--timeout", type=DurationType(), metavar="60s", help="What the command may take: 500ms, 5m."
 )
 @click.option("--no-cache", is_flag=True, help="Run it even if its result is cached.")
+@click.option(
+    "--wrapper",
+    is_flag=True,
+    help="Send the program, its libraries, and the files that arguments name, at their own paths.",
+)
 @json_option
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD...")
 def run(
@@ -49,6 +55,7 @@ def run(
     workdir: str,
     timeout: float | None,
     no_cache: bool,
+    wrapper: bool,
     as_json: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -57,8 +64,23 @@ def run(
     All paths are relative to the current directory, which is the root of what the command sees:
     the inputs, and nothing else. Outputs are written back to the same paths. What the command
     prints comes while it runs, except with --json. Interrupting (Ctrl-C) cancels the command.
+
+    With --wrapper the command is a program of this machine, such as a test that was just built, and
+    the root of what it sees is /: it needs no --input for itself, its shared libraries, its
+    interpreter, and the files that its arguments name. An --input may be a pattern: 'data/*'.
     """
+    from reapi.clients.action import build_action
     from reapi.clients.model import CommandTimedOut
+
+    root, build, variables = os.getcwd(), build_action, dict(env)
+    if wrapper:
+        from reapi.clients.compile.program import LIBRARY_PATH, build_program_action
+
+        if workdir:
+            raise click.UsageError("with --wrapper the command starts here: no --workdir")
+        root, workdir, build = "/", root, build_program_action
+        if LIBRARY_PATH in os.environ:
+            variables.setdefault(LIBRARY_PATH, os.environ[LIBRARY_PATH])
 
     async def work(client: "Client") -> "tuple[RunResult, bool]":
         try:
@@ -72,14 +94,15 @@ def run(
                     command,
                     inputs=inputs,
                     outputs=outputs,
-                    env=dict(env),
+                    env=variables,
                     platform=platform,
                     working_directory=workdir,
                     command_timeout=timeout,
-                    root=os.getcwd(),
+                    root=root,
                     skip_cache_lookup=no_cache,
                     on_progress=line.show_run,
                     on_output=None if as_json else show,
+                    build=build,
                 )
         except CommandTimedOut as error:
             return error.result, True

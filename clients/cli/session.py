@@ -1,7 +1,8 @@
 """Gives a command a connected client, and turns the errors of the tree into messages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,14 +32,8 @@ def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
     Errors of the tree become click's, of one or two lines.
     """
     from reapi.clients.client import Client
-    from reapi.core.errors import ReapiError
 
-    async def run() -> T:
-        async with client:
-            return await work(client)
-
-    try:
-        settings = current_settings()
+    async def run(settings: "Settings") -> T:
         client = Client(
             settings.server,
             instance_name=settings.instance_name,
@@ -46,12 +41,31 @@ def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
             digest_function=settings.digest_function,
             tool_name="reapi-cli",
         )
-        return asyncio.run(run())
+        async with client:
+            return await work(client)
+
+    return with_settings(run)
+
+
+def with_settings(work: "Callable[[Settings], Coroutine[None, None, T]]") -> T:
+    """Runs `work` with what flags, environment and files say; errors as in `with_client`."""
+    with explained_errors():
+        try:
+            return asyncio.run(work(current_settings()))
+        except KeyboardInterrupt:
+            # By now the work was cancelled, at the server too. As an Abort click would add a line.
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def explained_errors() -> Iterator[None]:
+    """Turns errors of the tree into click's."""
+    from reapi.core.errors import ReapiError
+
+    try:
+        yield
     except ReapiError as error:
         raise click.ClickException(explain(error)) from error
-    except KeyboardInterrupt:
-        # By now the work was cancelled, at the server too. As an Abort click would add a line.
-        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def explain(error: "ReapiError") -> str:

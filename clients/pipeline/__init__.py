@@ -1,0 +1,1 @@
+"""Runs the stages of a plan file remotely, with artifacts that stay on the server."""
