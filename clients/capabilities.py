@@ -28,18 +28,22 @@ async def get_capabilities(
     return await channel.unary(GET_CAPABILITIES, request, timeout=timeout)
 
 
-async def check_digest_function(channel: Channel, instance_name: str, function: Function) -> None:
-    """Raises InvalidArgument when the server does not announce `function` for the instance.
+async def check_digest_function(
+    channel: Channel, instance_name: str, function: Function
+) -> ServerCapabilities:
+    """What an instance can do; InvalidArgument when it does not announce `function`.
 
     A server that announces none at all is left to speak for itself.
     """
-    announced = _digest_functions(await get_capabilities(channel, instance_name))
+    capabilities = await get_capabilities(channel, instance_name)
+    announced = _digest_functions(capabilities)
     if announced and function.number not in announced:
         names = ", ".join(_function_name(number) for number in announced)
         raise InvalidArgument(
             f"{channel.address} does not serve digest function {function.name} "
             f"for instance {instance_name!r}; it serves {names}: set digest_function to one of them"
         )
+    return capabilities
 
 
 def _digest_functions(capabilities: ServerCapabilities) -> Sequence[DigestFunction.Value]:

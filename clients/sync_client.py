@@ -86,6 +86,7 @@ class SyncClient:
     execute = _waiting(Client.execute)
     get_action = _waiting(Client.get_action)
     get_action_result = _waiting(Client.get_action_result)
+    upload_blobs = _waiting(Client.upload_blobs)
     upload_bytes = _waiting(Client.upload_bytes)
     upload_file = _waiting(Client.upload_file)
     upload_tree = _waiting(Client.upload_tree)

@@ -19,6 +19,7 @@ SOURCES = (
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "google/bytestream/bytestream.proto",
     "reapi/admin/v1/admin.proto",
+    "reapi/compile/v1/manifest.proto",
     "reapi/executor/v1/isolation.proto",
     "reapi/executor/v1/usage.proto",
     "reapi/executor/v1/worker_protocol.proto",

@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.minio import S3Server, build_minio, has_minio, new_bucket
 from tests.postgresql import postgresql_dsn, postgresql_server
 
 __all__ = ["open_path", "postgresql_dsn", "postgresql_server"]
+
+# Before any channel is made: what gRPC does in a forked child may crash it before its exec.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # The same examples in each run, and none refused because the machine is busy.
 settings.register_profile(

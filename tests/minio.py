@@ -57,7 +57,7 @@ class S3Server:
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
         for _ in range(_START_ATTEMPTS):  # somebody may take the port before the server does
-            self.endpoint = f"127.0.0.1:{_free_port()}"
+            self.endpoint = f"127.0.0.1:{free_port()}"
             self.start()
             if self._process is not None:
                 return self
@@ -150,6 +150,7 @@ def minio_client(server: S3Server) -> Minio:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Nobody listens on it on the loopback interface at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

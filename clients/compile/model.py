@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .outcome import Outcome
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -33,10 +35,21 @@ class Word:
 
 
 class Family(StrEnum):
-    """Compilers that understand the same options."""
+    """Compilers that understand the same options; and `ar`, which is none."""
 
     GCC = "gcc"
     CLANG = "clang"
+    AR = "ar"
+    RUSTC = "rustc"
+
+
+class Product(StrEnum):
+    """What a call makes."""
+
+    OBJECT = "object"
+    PROGRAM = "program"
+    """Or a shared library: what linkers make."""
+    ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,9 @@ class Compilation:
     carries_directory: bool = False
     asks_for_colour: bool | None = None
     """True and False when the call says so itself."""
+    product: Product = Product.OBJECT
+    """Of others than objects `source` is the first file of `input_files`, which are in `words`
+    too: those are all arguments but the output, as text. `language` is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,7 @@ class Local:
 
     reason: str
     is_work: bool = True
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +110,7 @@ class Finished:
     exit_code: int
     stdout: bytes = b""
     stderr: bytes = b""
+    outcome: Outcome | None = None
 
 
 Answer = Finished | Local

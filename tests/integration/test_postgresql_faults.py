@@ -67,7 +67,7 @@ class TestCrash:
                 postgresql_server.kill()
                 await asyncio.gather(*tasks)
                 assert {type(writer.error) for writer in writers} == {Unavailable}
-                assert index.losses() is None
+                await _until(lambda: index.losses() is None, index)
                 postgresql_server.start()
             inline, objects, puts = (
                 [number for writer in writers[n : n + 3] for number in writer.acknowledged]

@@ -23,7 +23,8 @@ from tests.integration.system import System, sh
 async def _server(config: ServerConfig, member: int, stack: AsyncExitStack) -> RpcServer:
     """A server with the roles of `config`, which does not listen yet."""
     registry = CollectorRegistry()
-    api = await compose(config, registry, stack, member=member)
+    token = config.auth.read_token()
+    api = await compose(config, registry, stack, member=member, own_token=token)
     return RpcServer(wrap(api.methods, RpcMetrics(registry)), listen="127.0.0.1:0")
 
 

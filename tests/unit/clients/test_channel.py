@@ -24,6 +24,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 )
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest
 from reapi.protos.reapi.worker.v1.worker_pb2 import ConnectRequest, Drain
+from tests.fakes.fault_proxy import FaultProxy
 from tests.fakes.reapi_server import FakeReapiServer
 
 ASK = GetCapabilitiesRequest()
@@ -143,3 +144,15 @@ async def test_a_stream_that_the_other_side_ended_says_so(
             await anext(aiter(call))
         with pytest.raises(ReapiError):
             await call.send(ConnectRequest())
+
+
+async def test_a_server_that_falls_silent_is_noticed_without_a_deadline() -> None:
+    async with (
+        FakeReapiServer() as server,
+        FaultProxy(server.address.removeprefix("grpc://")) as network,
+        Channel(network.endpoint, patience_seconds=0, silence_seconds=0.4) as channel,
+    ):
+        await channel.unary(GET_CAPABILITIES, ASK)
+        network.flowing.clear()
+        with pytest.raises(Unavailable):
+            await channel.unary(GET_CAPABILITIES, ASK, timeout=None)

@@ -1,0 +1,320 @@
+"""What becomes of a call: answered from memory, from a cache, by an executor, or made here."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from reapi.core.digest import Digest
+from reapi.core.errors import FailedPrecondition, NotFound, ReapiError, ResourceExhausted
+
+from .calls import Call
+from .hits import Hits, Looked
+from .library_path import LibraryPaths
+from .local_cache import LocalCache
+from .local_compile import LocalCompiles
+from .manifest import Entry
+from .model import Answer, Finished, Invocation, Local, Product
+from .outcome import Outcome, OutcomeKind, Phase
+from .race import race
+from .reasons import Reasons
+from .remote_compile import Made, Prepared, RemoteCompiles
+from .results import CannotDeliver, deliver, diagnostics, digests_of, fits
+from .rustc_arguments import RustCompilation
+from .rustc_compile import CrateCompiles
+from .search_path import SearchPath
+from .service import Service
+from .services import Services
+from .sharing import Sharing, kind_of
+from .understanding import Understanding
+
+
+@dataclass(slots=True)
+class Miss:
+    """A call that no cache answers. `trouble` is what the service failed with, if it did."""
+
+    call: Call
+    search: SearchPath
+    looked: Looked
+    phases: list[Phase] = field(default_factory=list)
+    service: Service | None = None
+    trouble: ReapiError | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class CompileEngine:
+    """Answers calls of compilers, for one event loop; to be closed at the end.
+
+    An answer is never an error: what goes wrong with the service ends as the setting `fallback`
+    says. The outcome of an answer tells what became of the call.
+    """
+
+    def __init__(
+        self,
+        *,
+        understanding: Understanding,
+        hits: Hits,
+        searches: LibraryPaths,
+        cache: LocalCache,
+        remote: RemoteCompiles,
+        here: LocalCompiles,
+        crates: CrateCompiles,
+        services: Services,
+        reasons: Reasons,
+        sharing: Sharing,
+    ) -> None:
+        self._understanding = understanding
+        self._hits = hits
+        self._searches = searches
+        self._cache = cache
+        self._remote = remote
+        self._here = here
+        self._crates = crates
+        self._services = services
+        self._reasons = reasons
+        self._sharing = sharing
+
+    async def close(self) -> None:
+        """Shares all that was made, as `finish_sharing` does, and closes all connections."""
+        await self.finish_sharing()
+        await self._services.close()
+
+    async def finish_sharing(self) -> None:
+        """Returns when all that was made so far is shared, as far as the service takes it."""
+        await self._sharing.finish()
+
+    def answer_now(self, invocation: Invocation) -> Answer | None:
+        """What needs nothing but this machine's files: a hit here, or that a call stays here.
+
+        Blocks for the time of a few hundred stats and a copy.
+        """
+        call = self._understanding.now(invocation)
+        if call is None:
+            return None
+        if isinstance(call, Local):
+            return _stays(call)
+        search = self._searches.known(call)
+        key = None if search is None else self._hits.key(call)
+        if search is None or key is None:
+            return None
+        hit = self._hits.look(call, key, search).hit
+        return None if hit is None else self._deliver(call, hit, {}, OutcomeKind.HIT_LOCAL)
+
+    async def answer(self, invocation: Invocation) -> Answer:
+        """As `answer_now`, whatever it needs. Cancelling ends what was begun, remotely too."""
+        found = await self.find(invocation)
+        return await self.make(found) if isinstance(found, Miss) else found
+
+    async def find(self, invocation: Invocation) -> Answer | Miss:
+        """Looks in the caches of this machine and of the server."""
+        call = await self._understanding.of(invocation)
+        if isinstance(call, Local):
+            return _stays(call)
+        try:
+            search = await self._searches.find(call)
+        except ReapiError as error:
+            return _stays(Local("its compiler does not answer"), call, (error.message,))
+        key = self._hits.key(call)
+        if key is None:
+            return _stays(Local("its source cannot be read"), call)
+        looked = self._hits.look(call, key, search)
+        if looked.hit is not None:
+            answer = self._deliver(call, looked.hit, {}, OutcomeKind.HIT_LOCAL)
+            if answer is not None:
+                return answer
+        miss = Miss(call, search, looked)
+        try:
+            miss.service = await self._services.of(call.settings.connection)
+            with _timed(miss, "look up"):
+                answer = await self._find_shared(miss, miss.service)
+        except ReapiError as error:
+            miss.service, miss.trouble, answer = None, error, None
+        if answer is not None:
+            return answer
+        miss.reasons = tuple(self._reasons.of(call, miss.looked))
+        return miss
+
+    async def _find_shared(self, miss: Miss, service: Service) -> Answer | None:
+        """The hit that another has shared, with its blobs."""
+        data = await service.manifest(miss.looked.key)
+        if data is None:
+            return None
+        miss.looked = self._hits.look_into(miss.call, miss.looked, data, miss.search)
+        hit = miss.looked.hit
+        if hit is None or not fits(miss.call, hit.result):
+            return None
+        digests = digests_of(hit.result, service.function)
+        try:
+            blobs = await service.read([one for one in digests if self._cache.blob(one) is None])
+        except NotFound:
+            return None
+        answer = self._deliver(miss.call, hit, blobs, OutcomeKind.HIT_REMOTE)
+        if answer is not None:
+            self._keep(miss, hit, blobs)
+        return answer
+
+    def is_remote(self, miss: Miss) -> bool:
+        """Whether an executor is to make it."""
+        return miss.service is not None and _is_for_executors(miss.call)
+
+    async def prepare(self, miss: Miss) -> Prepared | Local:
+        """The action that would make it."""
+        with _timed(miss, "dependencies"):
+            return await self._remote.prepare(miss.call, miss.search)
+
+    async def make(self, miss: Miss, prepared: Prepared | None = None) -> Answer:
+        """Compiles it, where the settings say."""
+        settings, service = miss.call.settings.compile, miss.service
+        if not _is_for_executors(miss.call):
+            return await self._make_here(miss, OutcomeKind.MISS_LOCAL)
+        if service is None:
+            return await self._fall_back(miss)
+        try:
+            service.check_executes()
+            ready = prepared or await self.prepare(miss)
+            if isinstance(ready, Local):
+                return _stays(ready, miss.call, miss.reasons)
+            if settings.strategy == "race":
+                return await self._race(miss, ready, service)
+            return await self._make_remotely(miss, ready, service)
+        except ReapiError as error:
+            miss.trouble = error
+            return await self._fall_back(miss)
+
+    async def _make_remotely(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
+        with _timed(miss, "execute"):
+            made = await self._remote.run(miss.call, miss.search, prepared, service)
+        return await self._finish(miss, made, OutcomeKind.MISS_REMOTE)
+
+    async def _make_here(self, miss: Miss, kind: OutcomeKind) -> Answer:
+        made: Made | Finished | Local
+        compilation = miss.call.compilation
+        try:
+            with _timed(miss, "compile"):
+                if isinstance(compilation, RustCompilation):
+                    made = await self._crates.run(miss.call, compilation)
+                else:
+                    made = await self._here.run(miss.call, miss.search, miss.looked.key)
+        except (FailedPrecondition, ResourceExhausted) as error:
+            made = Local(error.message)
+        return await self._finish(miss, made, kind)
+
+    async def _race(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
+        made, is_here = await race(
+            self._remote.run(miss.call, miss.search, prepared, service),
+            self._here.run(miss.call, miss.search, miss.looked.key),
+        )
+        kind = OutcomeKind.MISS_LOCAL if is_here else OutcomeKind.MISS_REMOTE
+        return await self._finish(miss, made, kind)
+
+    async def _fall_back(self, miss: Miss) -> Answer:
+        """The service is in trouble: the setting says who is to bear it."""
+        if miss.call.settings.compile.fallback == "never":
+            outcome = _outcome(miss, OutcomeKind.FALLBACK, "the service failed")
+            text = (
+                f"reapi-cc: {outcome.trouble}\n"
+                'fallback = "never" keeps it from being compiled here\n'
+            )
+            return Finished(1, stderr=text.encode(), outcome=outcome)
+        return await self._make_here(miss, OutcomeKind.FALLBACK)
+
+    async def _finish(self, miss: Miss, made: Made | Finished | Local, kind: OutcomeKind) -> Answer:
+        """Keeps and delivers what was made; says what a compiler that failed has said."""
+        if isinstance(made, Local):
+            return _stays(made, miss.call, miss.reasons)
+        reason = made.outcome.reason if isinstance(made, Finished) and made.outcome else ""
+        outcome = _outcome(miss, kind, reason)
+        if not outcome.trouble:
+            outcome = replace(outcome, trouble=self._sharing_trouble(miss))
+        if isinstance(made, Finished):
+            if kind is OutcomeKind.MISS_REMOTE and miss.call.settings.compile.fallback != "never":
+                # It is the compiler here that says what is wrong: an executor may have failed,
+                # or an input that no compiler names may have been missing there.
+                reason = "it did not compile remotely"
+                return _stays(Local(reason), miss.call, (f"exit code {made.exit_code}",))
+            text = diagnostics(miss.call, made.stderr)
+            return Finished(made.exit_code, made.stdout, text, outcome)
+        self._keep(miss, made.entry, made.blobs)
+        if not made.is_delivered:
+            answer = self._deliver(miss.call, made.entry, made.blobs, kind)
+            if answer is None:
+                return _stays(Local("its outputs cannot be written"), miss.call)
+        result = made.entry.result
+        outcome = replace(outcome, slot_seconds=made.slot_seconds)
+        return Finished(0, result.stdout, diagnostics(miss.call, result.stderr), outcome)
+
+    def _deliver(
+        self, call: Call, entry: Entry, blobs: Mapping[Digest, bytes], kind: OutcomeKind
+    ) -> Answer | None:
+        """Puts a result to its place; None when that fails or something of it is gone."""
+        try:
+            done = deliver(call, entry.result, self._cache, blobs)
+        except (CannotDeliver, OSError):
+            return None
+        if done is None:
+            return None
+        outcome = Outcome(kind, call.compilation.source, call.compilation.output)
+        return replace(done, outcome=outcome)
+
+    def _sharing_trouble(self, miss: Miss) -> str:
+        """Why others will have to make it again, though this client is to share it."""
+        if miss.service is None or miss.call.settings.compile.read_only:
+            return ""
+        return self._sharing.trouble_with(miss.service)
+
+    def _keep(self, miss: Miss, entry: Entry, blobs: Mapping[Digest, bytes]) -> None:
+        """Keeps a result here, and begins to share it if this client may and others lack it."""
+        for digest, data in blobs.items():
+            self._cache.put_blob(digest, data)
+        is_new = entry is not miss.looked.hit
+        manifest = self._hits.record(miss.call, miss.looked, entry)
+        self._reasons.remember(miss.call)
+        if is_new and miss.service is not None and not miss.call.settings.compile.read_only:
+            self._sharing.begin(miss.service, miss.looked.key, manifest, entry)
+
+
+def _is_for_executors(call: Call) -> bool:
+    settings = call.settings.compile
+    compilation = call.compilation
+    is_compile = compilation.product is Product.OBJECT
+    is_compile &= not isinstance(compilation, RustCompilation)
+    return is_compile and not settings.read_only and settings.strategy != "local"
+
+
+def _stays(local: Local, call: Call | None = None, details: tuple[str, ...] = ()) -> Local:
+    outcome = Outcome(
+        OutcomeKind.LOCAL,
+        source=call.compilation.source if call else "",
+        output=call.compilation.output if call else "",
+        reason=local.reason,
+        details=details,
+    )
+    return replace(local, outcome=outcome)
+
+
+def _outcome(miss: Miss, kind: OutcomeKind, reason: str = "") -> Outcome:
+    """What became of a miss."""
+    compilation = miss.call.compilation
+    failure = trouble = ""
+    if miss.trouble is not None:
+        failure = kind_of(miss.trouble)
+        trouble = f"{miss.trouble.message} ({miss.call.settings.connection.server})"
+    return Outcome(
+        kind,
+        compilation.source,
+        compilation.output,
+        reason or "no cache has it",
+        miss.reasons,
+        tuple(miss.phases),
+        failure,
+        trouble,
+    )
+
+
+@contextmanager
+def _timed(miss: Miss, name: str) -> Iterator[None]:
+    begin = time.monotonic()
+    try:
+        yield
+    finally:
+        miss.phases.append(Phase(name, begin, time.monotonic()))

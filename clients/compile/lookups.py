@@ -1,0 +1,208 @@
+"""Which file each name of a unit is found as, so that a new header that shadows one is noticed."""
+
+import hashlib
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from reapi.core.digest import Digest
+
+from .directory_states import DirectoryStates, Kind, Listing, kind_of
+from .file_states import FileStates
+from .model import View
+from .search_path import SearchPath
+
+_PRECOMPILED = ".gch"
+"""Looked for in each directory before the header itself, and there without it."""
+
+_CLANG_PRECOMPILED = ".pch"
+"""Taken in place of a header of -include."""
+
+_Names = dict[str, "_Names"]
+"""Names in a directory, each with the names below it, if it may be a directory itself."""
+
+
+class Lookups:
+    """What is there of all names that a unit looks up, in all directories where it might.
+
+    `records` are the files that the unit reads, absolute, with their contents. It is wider than
+    what the compiler does: all names count in all directories, though one that has the name ends
+    the search.
+
+    What the names are follows from the content of the files: it holds only together with them. In
+    one thread, blocks.
+    """
+
+    __slots__ = (
+        *("_files", "_found", "_links", "_listings", "_records"),
+        *("_search", "_states", "_watched", "_working_directory"),
+    )
+
+    def __init__(
+        self,
+        search: SearchPath,
+        working_directory: str,
+        records: Sequence[tuple[str, Digest]],
+        files: FileStates,
+        states: DirectoryStates,
+    ) -> None:
+        self._search = search
+        self._working_directory = working_directory
+        self._records = records
+        self._files = files
+        self._states = states
+        self._keep(self._look())
+
+    def fingerprint(self, view: View) -> str:
+        """A hash of which names were where, the same for the same files in another checkout."""
+        told = hashlib.sha256()
+        for directory in map(self._absolute, self._search.directories):
+            told.update(os.fsencode(view.there(directory)) + b"\0")
+        told.update(b"\0")
+        for directory, present in self._found:
+            told.update(os.fsencode(view.there(directory)) + b"\0" + present)
+        return told.hexdigest()
+
+    def still_hold(self) -> bool:
+        """Whether all is as it was found; costs one stat per directory that exists."""
+        if self._states.are(self._watched, self._listings) and all(
+            kind_of(path, follow_symlinks=True) is kind for path, kind in self._links
+        ):
+            return True
+        found = self._look()
+        if tuple(found.present) != self._found:
+            return False
+        self._keep(found)
+        return True
+
+    def unread(self) -> list[str]:
+        """The files that stand where a name is looked up, and are none of those read."""
+        return self._look().unread
+
+    def _look(self) -> "_Found":
+        found = _Found(self._states, frozenset(self._files_read()))
+        for directory, names in self._names_by_directory():
+            found.look_up(directory, names)
+        return found
+
+    def _keep(self, found: "_Found") -> None:
+        self._watched, self._listings = tuple(found.listings), tuple(found.listings.values())
+        self._links = tuple(found.links)
+        self._found = tuple(found.present)
+
+    def _names_by_directory(self) -> Iterator[tuple[str, _Names]]:
+        everywhere, beside = self._looked_up_names()
+        searched = dict.fromkeys(map(self._absolute, self._search.directories))
+        for start, names in _by_start(everywhere):
+            self._states.ask_for(_all_of(names))
+            for directory in searched:
+                yield directory + start, names
+        for directory in sorted(beside.keys() - searched.keys()):
+            for start, names in _by_start(beside[directory]):
+                self._states.ask_for(_all_of(names))
+                yield directory + start, names
+
+    def _looked_up_names(self) -> tuple[set[str], dict[str, set[str]]]:
+        """The names for all directories of the search path, and those for single directories."""
+        everywhere = {
+            name + suffix for name in self._search.names for suffix in ("", _CLANG_PRECOMPILED)
+        }
+        beside: defaultdict[str, set[str]] = defaultdict(set)
+        if self._search.names:
+            beside[self._absolute(".")].update(everywhere)
+        has_computed = set()
+        for file, (_, digest) in zip(self._files_read(), self._records, strict=True):
+            facts = self._files.facts_of(file, digest)
+            if facts is None:
+                continue
+            everywhere.update(facts.quoted, facts.angled)
+            if facts.quoted:
+                beside[os.path.dirname(file)].update(facts.quoted)
+            if facts.has_computed_include:
+                has_computed.add(os.path.dirname(file))
+        if has_computed:
+            computed = self._possible_names(has_computed)
+            everywhere |= computed
+            for directory in has_computed:
+                beside[directory] |= computed
+        return everywhere, beside
+
+    def _possible_names(self, includers: Collection[str]) -> set[str]:
+        """The names by which a computed include may have found the files."""
+        starts = {self._absolute(directory) + "/" for directory in self._search.directories}
+        starts |= {f"{directory}/" for directory in includers}
+        files = self._files_read()
+        return {
+            file.removeprefix(start) for start in starts for file in files if file.startswith(start)
+        }
+
+    def _files_read(self) -> list[str]:
+        return [self._absolute(path) for path, _ in self._records]
+
+    def _absolute(self, path: str) -> str:
+        """Without what is idle, but with `..`, which leads elsewhere behind a symlink."""
+        if path[:1] != "/":
+            path = os.path.join(self._working_directory, path)
+        if "/." not in path and "//" not in path and path[-1] != "/":
+            return path
+        parts = path.split("/")
+        return sys.intern("/" + "/".join(part for part in parts if part and part != "."))
+
+
+class _Found:
+    """What is there of names, and what it takes to notice that something else is."""
+
+    def __init__(self, states: DirectoryStates, files: Collection[str]) -> None:
+        self._states = states
+        self._files = files
+        self.listings: dict[str, Listing] = {}
+        self.links: list[tuple[str, Kind | None]] = []
+        self.present: list[tuple[str, bytes]] = []
+        self.unread: list[str] = []
+
+    def look_up(self, directory: str, names: _Names) -> None:
+        left = [(directory, names)]
+        while left:
+            directory, names = left.pop()
+            listing = self.listings[sys.intern(directory)] = self._states.listing(directory)
+            present = []
+            for name, kind in sorted(listing.kinds(names).items()):
+                path = f"{directory}/{name}"
+                leads_to = kind_of(path, follow_symlinks=True) if kind is Kind.SYMLINK else kind
+                if leads_to is Kind.DIRECTORY and names[name]:
+                    left.append((path, names[name]))
+                    continue
+                if leads_to is not None:
+                    present.append(f"{leads_to}{name}")
+                if leads_to is Kind.FILE and path not in self._files:
+                    self.unread.append(path)
+                if kind is Kind.SYMLINK and path not in self._files:
+                    self.links.append((path, leads_to))
+            if present:
+                hashed = hashlib.sha256(os.fsencode("\0".join(present))).digest()
+                self.present.append((sys.intern(directory), hashed))
+
+
+def _by_start(names: Iterable[str]) -> Iterator[tuple[str, _Names]]:
+    """The names as trees; those of each way up, such as `/..`, apart from the others."""
+    trees: defaultdict[str, _Names] = defaultdict(dict)
+    for name in names:
+        parts = [part for part in name.split("/") if part and part != "."]
+        ups = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+        below = trees["".join(f"/{part}" for part in parts[:ups])]
+        for part in parts[ups:-1]:
+            below = below.setdefault(part, {})
+        if parts[ups:]:
+            below.setdefault(parts[-1], {})
+            below.setdefault(parts[-1] + _PRECOMPILED, {})
+    yield from sorted(trees.items())
+
+
+def _all_of(names: _Names) -> Iterator[str]:
+    left = [names]
+    while left:
+        for name, below in left.pop().items():
+            yield name
+            if below:
+                left.append(below)

@@ -1,0 +1,125 @@
+"""What is remembered of a call under its key: sets of inputs, each with the result it led to."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from reapi.core.digest import Digest, DigestFunction
+from reapi.core.errors import InvalidArgument
+from reapi.protos.reapi.compile.v1 import manifest_pb2
+
+from .crate_lookups import CrateLookups
+from .dep_info import Variable
+from .lookups import Lookups
+from .model import View
+from .packing import pack, unpack
+
+_MOST_ENTRIES = 8
+"""Headers that change back and forth, such as with branches, are seldom more."""
+
+_LARGEST_BYTES = 64 << 20
+_MOST_INPUTS = 100_000
+_MOST_OUTPUTS = 16
+_LARGEST_FILE_BYTES = 1 << 30
+_KERNELS = re.compile(r"/(?:dev/(?!shm/)|proc/|sys/)")
+
+Record = tuple[str, Digest]
+"""A file of ours, and what it is to contain."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One set of inputs, as paths of ours.
+
+    `root` is set where the result has it in it: it holds for that checkout alone. `lookups` is made
+    when it is needed for the first time in the life of a process.
+    """
+
+    records: Sequence[Record]
+    fingerprint: str
+    result: manifest_pb2.Result
+    root: str = ""
+    lookups: Lookups | CrateLookups | None = None
+    variables: Sequence[Variable] = ()
+
+
+class Interner:
+    """Makes equal records one object: headers are in as many entries as there are sources."""
+
+    def __init__(self, most: int = 500_000) -> None:
+        self._most = most
+        self._known: dict[Record, Record] = {}
+
+    def __call__(self, record: Record) -> Record:
+        if len(self._known) > self._most:
+            self._known.clear()
+        return self._known.setdefault(record, record)
+
+
+def read_manifest(
+    data: bytes, view: View, function: DigestFunction, intern: Interner
+) -> list[Entry]:
+    """The entries with the paths of a checkout, the latest first; none of what is damaged.
+
+    Whoever may write to the server may have written this: it is data, checked here.
+    """
+    try:
+        message = manifest_pb2.Manifest.FromString(unpack(data, _LARGEST_BYTES))
+    except (InvalidArgument, DecodeError):
+        return []
+    entries = []
+    for found in message.entries[:_MOST_ENTRIES]:
+        if _is_sound(found, function):
+            entries.append(_entry(found, view, function, intern))
+    return entries
+
+
+def _is_sound(found: manifest_pb2.Entry, function: DigestFunction) -> bool:
+    """Whether its inputs can be looked at and its outputs fetched without harm to this process."""
+    inputs, outputs = found.inputs, found.result.outputs
+    files = [(item.hash, item.size_bytes) for item in inputs]
+    files += [(item.hash, item.size_bytes) for item in outputs]
+    return (
+        0 < len(inputs) <= _MOST_INPUTS
+        and len(outputs) <= _MOST_OUTPUTS
+        and all(len(one) == function.hash_bytes for one, _ in files)
+        and all(size_bytes <= _LARGEST_FILE_BYTES for _, size_bytes in files)
+        and all(_is_path(item.path) for item in inputs)
+    )
+
+
+def _is_path(path: str) -> bool:
+    """Whether an ordinary file may be there: what the kernel shows as files may never end."""
+    is_clean = path.startswith("/") and "\0" not in path
+    return is_clean and not _KERNELS.match(os.path.normpath(path))
+
+
+def _entry(
+    found: manifest_pb2.Entry, view: View, function: DigestFunction, intern: Interner
+) -> Entry:
+    here = view.here
+    records = [
+        intern((here(item.path), Digest(item.hash.hex(), item.size_bytes, function)))
+        for item in found.inputs
+    ]
+    variables = tuple((variable.name, variable.hash) for variable in found.variables)
+    return Entry(records, found.lookups, found.result, found.root, variables=variables)
+
+
+def write_manifest(entries: Iterable[Entry], view: View) -> bytes:
+    """The manifest of these entries; those beyond the first few are forgotten."""
+    message = manifest_pb2.Manifest()
+    for entry in list(entries)[:_MOST_ENTRIES]:
+        added = message.entries.add(root=entry.root, lookups=entry.fingerprint, result=entry.result)
+        for path, digest in entry.records:
+            added.inputs.add(
+                path=view.there(path),
+                hash=bytes.fromhex(digest.hash),
+                size_bytes=digest.size_bytes,
+            )
+        for name, value in entry.variables:
+            added.variables.add(name=name, hash=value)
+    return pack(message.SerializeToString(deterministic=True))
