@@ -44,7 +44,7 @@ def main() -> None:
             print("\n".join(_closing_lines(report)))
         rows = measure_parts(Path(folder), arguments.only, arguments.scale)
     if rows:
-        print("\n" + "\n".join(table(rows)))
+        print("\n" + "\n".join(table(rows, "storage, scheduler and executor")))
     report["parts"] = [asdict(row) for row in rows]
     print(json.dumps(report))
     if arguments.json:

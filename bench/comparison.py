@@ -106,9 +106,9 @@ def rate_of(count: int, operation: Operation, in_flight: int, units: float = 1) 
     return figure
 
 
-def table(rows: Sequence[Comparison]) -> Iterator[str]:
+def table(rows: Sequence[Comparison], title: str) -> Iterator[str]:
     """The lines of the table."""
-    header = f"{'storage, scheduler and executor':68}{'':>20}{'ratio':>8}{'aim':>12}"
+    header = f"{title:68}{'':>20}{'ratio':>8}{'aim':>12}"
     yield f"{header}        limit of this run"
     for row in rows:
         ratio = f"{row.ratio:.2f}" if row.limit else ""

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,7 @@ class RunningServer:
 
     def pids(self) -> list[int]:
         """The server's processes that live now: itself and all below it."""
-        parents: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                    parents.setdefault(int(fields[1]), []).append(int(entry.name))
-        found, todo = [], [self.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            todo.extend(parents.get(pid, []))
-        return sorted(found)
+        return process_tree(self.pid)
 
     def forget_peak(self) -> None:
         """From now on `peak_mib` counts anew."""
@@ -48,9 +37,7 @@ class RunningServer:
 
     def cpu_seconds(self) -> float:
         """Of all processes and of their children that have ended."""
-        return (
-            sum(sum(int(tick) for tick in _stat(pid)[11:15]) for pid in self.pids()) / _CLOCK_TICKS
-        )
+        return cpu_seconds_of(self.pids())
 
     def resident_mib(self) -> dict[str, float]:
         """Resident memory of each process, by what it is."""
@@ -107,6 +94,27 @@ def pin(cores: Sequence[int]) -> None:
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread), cores)
+
+
+def process_tree(root: int) -> list[int]:
+    """The processes that live now: `root` and all below it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo.extend(parents.get(pid, []))
+    return sorted(found)
+
+
+def cpu_seconds_of(pids: Iterable[int]) -> float:
+    """Of these processes, and of their children that have ended."""
+    return sum(int(tick) for pid in pids for tick in _stat(pid)[11:15]) / _CLOCK_TICKS
 
 
 def memory_mib(pid: int) -> dict[str, float]:
