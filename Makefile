@@ -11,25 +11,25 @@ SCALE ?= 1000000
 
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
-TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1
+TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 pyerfa-2.0.1.5
 
-.PHONY: help demo test soak check bench protos format clean
+.PHONY: help demo test soak check bench bench-compile protos format clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: .venv/runtime ## Build a C++ example remotely, and again from the cache, with a server of its own
+demo: .venv/runtime ## Build a C++ example with a server of its own, and show plain, cold and warm times
 	@scripts/install_system_packages.sh g++
 	@.venv/bin/python scripts/demo.py
 
 test: .venv/development ## Run the tests, with real Bazel too; installs what they need
-	@scripts/install_system_packages.sh bazel busybox bwrap fusermount3 g++ git npm postgresql strace
+	@scripts/install_system_packages.sh bazel busybox bwrap cargo clang cmake fusermount3 g++ git meson ninja npm postgresql rustc strace
 	@scripts/install_tools.sh $(TOOLS) minio
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 soak: .venv/development ## Run the tests that take minutes each, which `make test` leaves out
-	@scripts/install_system_packages.sh postgresql
-	@scripts/install_tools.sh minio
+	@scripts/install_system_packages.sh cmake g++ make postgresql
+	@scripts/install_tools.sh fastjet-3.5.2.0 minio
 	@.venv/bin/pytest -m soak -rP -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 check: .venv/development ## Format, lint, types, layers, protos, pinned versions: what CI checks beside the tests
@@ -45,6 +45,10 @@ check: .venv/development ## Format, lint, types, layers, protos, pinned versions
 
 bench: .venv/development ## Measure the service; ONLY=NAME for some rows, SCALE=ROWS of the large index
 	@.venv/bin/python -m bench "$(ONLY)" --scale $(SCALE)
+
+bench-compile: .venv/benchmarks ## Measure reapi-cc beside ccache, sccache, distcc and icecream; ONLY=NAME
+	@scripts/install_system_packages.sh ccache distcc g++ icecc redis-server
+	@.venv/bin/python -m bench.compile "$(ONLY)"
 
 protos: .venv/development ## Generate protos/gen from the .proto files
 	@.venv/bin/python protos/generate.py
@@ -73,4 +77,9 @@ clean: ## Delete what was made here: .venv, .cache and build
 .venv/development: .venv/runtime
 	@echo "Installing the development tools"
 	@$(INSTALL) --editable . --group dev
+	@touch $@
+
+.venv/benchmarks: .venv/development
+	@echo "Installing what is measured beside the project"
+	@$(INSTALL) --editable . --group benchmarks
 	@touch $@

@@ -1,13 +1,12 @@
 """Runs one Bazel command in a test's own workspace and reads what Bazel says of it."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.e2e.command import run_command
 
 TEMPLATE = Path(__file__).parent / "workspace"
 DEADLINE_SECONDS = 120
@@ -55,22 +54,12 @@ class Bazel:
     def run(self, command: str, *arguments: str) -> Invocation:
         """Runs to the end whatever the exit code, within a deadline."""
         startup = ["--batch", "--nohome_rc", f"--output_user_root={self.machine / 'state'}"]
-        with subprocess.Popen(
+        exit_code, output = run_command(
             [self.program, *startup, command, *arguments],
-            cwd=self.workspace,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=DEADLINE_SECONDS)
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        print(f"$ bazel {command} {' '.join(arguments)}\n{output}")
-        return Invocation(process.returncode, output)
+            self.workspace,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
+        return Invocation(exit_code, output)
 
     def succeed(self, command: str, *arguments: str) -> Invocation:
         """Runs a command that has to end with exit code 0."""

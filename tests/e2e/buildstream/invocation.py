@@ -3,11 +3,11 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.e2e.command import run_command
 
 TEMPLATE = Path(__file__).parent / "project"
 BUSYBOX = Path("/bin/busybox")
@@ -72,23 +72,17 @@ class BuildStream:
     def run(self, *arguments: str) -> Invocation:
         """Runs to the end whatever the exit code, within a deadline."""
         configured = ("--no-interactive", "--no-colors", "--config", str(self._configuration))
-        with subprocess.Popen(
+        exit_code, output = run_command(
             [sys.executable, "-m", "buildstream", *configured, *arguments],
-            cwd=self.project,
-            env={**os.environ, "PYTHONPATH": str(self._packages), "HOME": str(self._machine)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=DEADLINE_SECONDS)
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        print(f"$ bst {' '.join(arguments)}\n{output}")
-        return Invocation(process.returncode, output)
+            self.project,
+            environment={
+                **os.environ,
+                "PYTHONPATH": str(self._packages),
+                "HOME": str(self._machine),
+            },
+            deadline_seconds=DEADLINE_SECONDS,
+        )
+        return Invocation(exit_code, output)
 
     def succeed(self, *arguments: str) -> Invocation:
         """Runs a command that has to end with exit code 0."""
