@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -148,12 +148,6 @@ class Compilers:
             answer = await self._ask(compiler, selecting, invocation, _programs(compilation))
         return answer
 
-    async def linking_toolchain(
-        self, compiler: Compiler, words: Iterable[str], invocation: Invocation
-    ) -> Toolchain | Local:
-        """What it consists of for a link; crt files and libraries are inputs, not parts of it."""
-        return await self._ask(compiler, selecting_arguments(words), invocation, LINKING)
-
     async def _ask(
         self,
         compiler: Compiler,
@@ -192,6 +186,7 @@ def _key(invocation: Invocation) -> tuple[str, ...]:
 
 
 def _programs(compilation: Compilation) -> tuple[str, ...]:
+    """Of a link the start files and libraries are inputs, and no parts of its toolchain."""
     return LINKING if compilation.product is Product.PROGRAM else COMPILING
 
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from .model import Answer, Invocation, Local
+from .model import Answer, Invocation
 
 
 class Engine(Protocol):
@@ -17,15 +17,3 @@ class Engine(Protocol):
 
     async def answer(self, invocation: Invocation) -> Answer:
         """The answer, after as long as it takes. Cancelled when nobody waits for it any more."""
-
-
-class LocalEngine:
-    """Lets every call run here."""
-
-    def answer_now(self, invocation: Invocation) -> Answer | None:
-        """Always Local."""
-        return Local("no service")
-
-    async def answer(self, invocation: Invocation) -> Answer:
-        """Always Local."""
-        return Local("no service")

@@ -10,7 +10,7 @@ import pytest
 
 from reapi.clients.compile import compilers as module
 from reapi.clients.compile.compilers import Compiler, Compilers
-from reapi.clients.compile.model import Compilation, Family, Local, Word
+from reapi.clients.compile.model import Compilation, Family, Local, Product, Word
 from reapi.clients.compile.toolchain import Toolchain
 from reapi.core.digest import Digest, digest_of
 from tests.unit.clients.compile.conftest import call
@@ -219,7 +219,8 @@ async def test_arguments_may_choose_another_toolchain(
 async def test_links_need_more(compilers: Compilers, gcc: Path, tmp_path: Path) -> None:
     invocation = call(str(gcc), tmp_path)
     compiler = await compiler_of(compilers, str(gcc), tmp_path)
-    linking = await compilers.linking_toolchain(compiler, ["-O2"], invocation)
+    link = Compilation(Family.GCC, (), "", "", "app", product=Product.PROGRAM)
+    linking = await compilers.toolchain(compiler, link, invocation)
     assert isinstance(linking, Toolchain)
     more = {os.path.basename(path) for path in linking.files.keys() - compiler.toolchain.files}
     assert {"collect2", "ld"} <= more
