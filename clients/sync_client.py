@@ -1,10 +1,11 @@
 """The client for code without an event loop: the same methods, each waiting for its end."""
 
 import asyncio
+import concurrent.futures
 import functools
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .client import Client
 
@@ -12,6 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FINISH_SECONDS = 10.0
+_WAKE_UP_SECONDS = 0.5
 
 
 def _waiting(
@@ -29,7 +31,8 @@ class SyncClient:
 
     Takes the arguments of Client. Its event loop runs in a thread of its own, so it may be used
     from several threads and inside of programs that have an event loop. An interrupted method
-    (Ctrl-C) cancels its work, at the server too. Not to be used after a fork.
+    (Ctrl-C) cancels its work, at the server too, and so does leaving the context with whatever is
+    still under way. Not to be used after a fork.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SyncClient:
             tool_name=tool_name,
             remembers_digests=remembers_digests,
         )
+        self._calls = set[asyncio.Task[Any]]()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="reapi-client", daemon=True
@@ -67,18 +71,33 @@ class SyncClient:
         self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._listed(work), self._loop)
         try:
+            # A signal that arrives as this thread falls asleep does not wake it (the interpreter
+            # looks for signals before it waits for a lock, not atomically with it).
+            while not concurrent.futures.wait([future], _WAKE_UP_SECONDS).done:
+                pass
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
 
+    async def _listed(self, work: Coroutine[Any, Any, T]) -> T:
+        task = cast("asyncio.Task[T]", asyncio.current_task())
+        self._calls.add(task)
+        try:
+            return await work
+        finally:
+            self._calls.remove(task)
+
     async def _finish(self) -> None:
-        """Lets interrupted methods cancel their work at the server, which takes little time."""
-        interrupted = asyncio.all_tasks() - {asyncio.current_task()}
-        if interrupted:
-            await asyncio.wait(interrupted, timeout=_FINISH_SECONDS)
+        """Cancels the calls under way, at the server too, which takes little time."""
+        calls = self._calls - {asyncio.current_task()}
+        for call in calls:
+            if not call.cancelling():
+                call.cancel()
+        if calls:
+            await asyncio.wait(calls, timeout=_FINISH_SECONDS)
         await self._client.__aexit__()
         await self._loop.shutdown_default_executor()
 

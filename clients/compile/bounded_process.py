@@ -80,10 +80,21 @@ async def run_process(
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Ends all that is in its process group, which may be there though the process is not."""
+    """Ends all that is in its process group, which may be there though the process is not.
+
+    What it printed is read to its end: asyncio sees no end of a process before that of its streams,
+    and none of a stream that paused because nobody read it.
+    """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await uninterrupted(process.wait())
+    await uninterrupted(_drain(process))
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(_CHUNK_BYTES):
+            pass
+    await process.wait()
 
 
 async def _read(stream: asyncio.StreamReader, most_bytes: int) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import signal
 import sys
 from pathlib import Path
 
@@ -212,21 +211,28 @@ async def test_the_sync_client_works_in_any_thread(server: FakeReapiServer, root
     assert await asyncio.to_thread(work) == b"input"
 
 
+@pytest.mark.parametrize("thread", ["main", "another"])
 async def test_ctrl_c_in_the_sync_client_cancels_at_the_server(
-    server: FakeReapiServer, root: Path
+    server: FakeReapiServer, root: Path, thread: str
 ) -> None:
+    """The system may choose any thread for a signal: it does not wake the main one then."""
     server.execution.runs["hang",] = FakeRun(hangs=True)
     program = (
-        "import sys; from reapi.clients import SyncClient\n"
+        "import signal, sys, threading; from reapi.clients import SyncClient\n"
+        "def interrupt():\n"
+        "    main, here = threading.main_thread().ident, threading.get_ident()\n"
+        "    thread = {'main': main, 'another': here}[sys.stdin.read()]\n"
+        "    signal.pthread_kill(thread, signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
         "with SyncClient(sys.argv[1]) as client: client.run(['hang'])"
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, server.address),
         cwd=root,
+        stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     await server.execution.execute_arrived.wait()
-    process.send_signal(signal.SIGINT)
-    _, stderr = await process.communicate()
+    _, stderr = await process.communicate(thread.encode())
     assert stderr.endswith(b"KeyboardInterrupt\n")
     assert server.execution.cancelled_names == ["operations/1"]

@@ -4,6 +4,7 @@ import asyncio
 import os
 import select
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +51,17 @@ async def test_a_program_that_prints_without_end_is_killed(
     monkeypatch.setattr(dependencies, "_LARGEST_OUTPUT_BYTES", 100_000)
     with pytest.raises(ResourceExhausted, match="yes"):
         await find_dependencies(["yes"], str(tmp_path), ENVIRONMENT)
+
+
+async def test_a_program_is_killed_with_more_in_its_pipe_than_anybody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "_LARGEST_OUTPUT_BYTES", 100_000)
+    script = (
+        "import fcntl, os\nfcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)\nos.write(1, bytes(1 << 20))"
+    )
+    with pytest.raises(ResourceExhausted, match="prints more"):
+        await find_dependencies([sys.executable, "-c", script], str(tmp_path), ENVIRONMENT)
 
 
 async def test_cancelling_kills_all_that_was_started(tmp_path: Path) -> None:
