@@ -108,6 +108,7 @@ class PostgresqlJournal:
         self._patience_seconds = _PATIENCE_SECONDS
         self._changes = Changes()
         self._commits: list[asyncio.Future[None]] = []
+        self._under_way: list[asyncio.Future[None]] = []
         self._is_wanted = asyncio.Event()
         self._failing_since: float | None = None
         self._outage: ReapiError | None = None
@@ -118,8 +119,12 @@ class PostgresqlJournal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._commits:
-            await asyncio.wait([self._commits[-1], self._writer], timeout=self._patience_seconds)
+        if last := (self._under_way + self._commits)[-1:]:
+            await asyncio.wait(
+                [*last, self._writer],
+                timeout=self._patience_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         self._writer.cancel()
         await asyncio.wait([self._writer])
         self._fail(Unavailable("the scheduler has ended"))
@@ -197,7 +202,7 @@ class PostgresqlJournal:
             await self._is_wanted.wait()
             self._is_wanted.clear()
             changes, self._changes = self._changes, Changes()
-            commits, self._commits = self._commits, []
+            self._under_way, self._commits = self._commits, []
             started = asyncio.get_running_loop().time()
             try:
                 with translated():
@@ -205,7 +210,7 @@ class PostgresqlJournal:
                         await self._write(changes)
             except Exception as error:
                 self._changes = changes.followed_by(self._changes)
-                self._commits = commits + self._commits
+                self._commits, self._under_way = self._under_way + self._commits, []
                 self._failed(error, started)
                 if isinstance(error, Ousted):
                     return
@@ -214,6 +219,7 @@ class PostgresqlJournal:
                 self._is_wanted.set()
             else:
                 self._failing_since = self._outage = None
+                commits, self._under_way = self._under_way, []
                 for commit in commits:
                     if not commit.done():
                         commit.set_result(None)
@@ -244,7 +250,8 @@ class PostgresqlJournal:
             self._fail(self._outage)
 
     def _fail(self, error: ReapiError) -> None:
-        commits, self._commits = self._commits, []
+        commits = self._under_way + self._commits
+        self._under_way, self._commits = [], []
         for commit in commits:
             if not commit.done():
                 commit.set_exception(error)

@@ -175,7 +175,12 @@ class TestJournal:
         self, postgresql_dsn: Dsn
     ) -> None:
         async with PostgresqlPool(postgresql_dsn) as pool, AsyncExitStack() as stack:
-            tenure = await stack.enter_async_context(in_office(pool, "scheduler", lambda: None))
+            renewed = asyncio.Event()
+            tenure = await stack.enter_async_context(
+                in_office(pool, "scheduler", lambda: None, lambda _: renewed.set())
+            )
+            # Before, it might have its session again, and its lock, ahead of the second one.
+            await renewed.wait()
             first = await stack.enter_async_context(PostgresqlJournal(pool, tenure, ""))
             first.append(EventRow(1, "first"))
             await first.commit()
@@ -189,6 +194,22 @@ class TestJournal:
                     first.check()
                 await tenure.over()
                 assert (await second.load()).events == [EventRow(1, "first")]
+
+    @pytest.mark.parametrize("turns", [0, 1], ids=["that waits", "under way"])
+    async def test_leaving_waits_for_the_last_commit_and_for_nothing_else(
+        self, postgresql_dsn: Dsn, turns: int
+    ) -> None:
+        async with PostgresqlPool(postgresql_dsn) as pool:
+            async with _open_journal(pool) as journal:
+                journal._patience_seconds = 3600
+                journal.append(EventRow(1, "last"))
+                last = journal.commit()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                assert bool(journal._under_way) == bool(turns)
+            assert await last is None
+            async with _open_journal(pool) as successor:
+                assert (await successor.load()).events == [EventRow(1, "last")]
 
     async def test_the_journals_of_shards_are_apart(self, postgresql_dsn: Dsn) -> None:
         async with PostgresqlPool(postgresql_dsn) as pool, AsyncExitStack() as stack:
