@@ -26,11 +26,14 @@ class Candidate:
         self._pool = pool
         self._leaving = asyncio.Event()
         self.stands_by = asyncio.Event()
+        self.has_renewed = asyncio.Event()
         self.tenure: asyncio.Future[Tenure] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        async with in_office(self._pool, TASK, self.stands_by.set) as tenure:
+        async with in_office(
+            self._pool, TASK, self.stands_by.set, lambda _: self.has_renewed.set()
+        ) as tenure:
             self.tenure.set_result(tenure)
             await self._leaving.wait()
 
@@ -49,7 +52,8 @@ async def pool(postgresql_dsn: Dsn) -> AsyncIterator[PostgresqlPool]:
 async def candidates(pool: PostgresqlPool) -> AsyncIterator[list[Candidate]]:
     """One in office, and one that stands by."""
     first = Candidate(pool)
-    await first.tenure
+    # Before, it would have a session that ends again, and its lock, ahead of the second one.
+    await first.has_renewed.wait()
     second = Candidate(pool)
     await second.stands_by.wait()
     yield [first, second]

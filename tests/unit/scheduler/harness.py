@@ -83,17 +83,18 @@ JournalPlace = Path | Dsn
 
 
 @asynccontextmanager
-async def open_journal(place: JournalPlace) -> AsyncIterator[JournalStore]:
+async def open_journal(
+    place: JournalPlace, office: AsyncExitStack | None = None
+) -> AsyncIterator[JournalStore]:
+    """Leaving `office`, if there is one, ends the term of a journal in PostgreSQL early."""
     if isinstance(place, Path):
         async with Database(place, MIGRATIONS) as database:
             yield SqliteJournal(database)
     else:
-        async with (
-            PostgresqlPool(place) as pool,
-            in_office(pool, "scheduler", lambda: None) as tenure,
-            PostgresqlJournal(pool, tenure, "") as journal,
-        ):
-            yield journal
+        async with PostgresqlPool(place) as pool, office or AsyncExitStack() as term:
+            tenure = await term.enter_async_context(in_office(pool, "scheduler", lambda: None))
+            async with PostgresqlJournal(pool, tenure, "") as journal:
+                yield journal
 
 
 class Scheduler:
@@ -106,15 +107,15 @@ class Scheduler:
         self.action_cache = MemoryActionCache()
         self.history_store = MemoryHistory()
         self._stack = AsyncExitStack()
+        self._office = AsyncExitStack()
         self._streams: list[Stream] = []
         self.streams_of_workers: list[Any] = []
-        self._former_journal: SqliteJournal | None = None
+        self._former: Scheduler | None = None
 
     async def __aenter__(self) -> Self:
-        if self._former_journal is not None:
-            # Leases are sent before they are journaled; what is told here happened long ago.
-            await self._former_journal.commit()
-        self.journal = await self._stack.enter_async_context(open_journal(self.place))
+        if self._former is not None:
+            await self._former._crash()
+        self.journal = await self._stack.enter_async_context(open_journal(self.place, self._office))
         self.history = await self._stack.enter_async_context(
             open_history(self.config, self.history_store)
         )
@@ -138,17 +139,21 @@ class Scheduler:
 
     def successor(self, **settings: Any) -> "Scheduler":
         """Another process on the same journal and stores, while this one was never closed."""
-        if isinstance(self.journal, PostgresqlJournal):
-            session = self.journal._tenure._session
-            assert session is not None
-            self.journal._writer.cancel()
-            session.terminate()
         other = Scheduler(self.place, **settings)
-        if isinstance(self.journal, SqliteJournal):
-            other._former_journal = self.journal
+        other._former = self
         other.blobs, other.action_cache = self.blobs, self.action_cache
         other.history_store = self.history_store
         return other
+
+    async def _crash(self) -> None:
+        if isinstance(self.journal, PostgresqlJournal):
+            # It writes nothing more, and its sessions end without a word: none is had again.
+            self.journal._writer.cancel()
+            await asyncio.wait([self.journal._writer])
+            await self._office.aclose()
+        else:
+            # Leases are sent before they are journaled; what is told here happened long ago.
+            await self.journal.commit()
 
     def add_action(
         self,
