@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from typing import Self
 from minio import Minio
 
 from reapi.cas.objects.s3_config import S3Config
+from tests.ports import lasting_port
 
 ROOT = Path(__file__).parent.parent
 MINIO = ROOT / ".cache" / "tools" / "minio"
 START_DEADLINE_SECONDS = 60
-_START_ATTEMPTS = 3
 
 _buckets = itertools.count()
 
@@ -56,12 +55,9 @@ class S3Server:
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
-        for _ in range(_START_ATTEMPTS):  # somebody may take the port before the server does
-            self.endpoint = f"127.0.0.1:{free_port()}"
-            self.start()
-            if self._process is not None:
-                return self
-        raise AssertionError(f"no S3 server starts: {self._log.read_text(errors='replace')}")
+        self.endpoint = f"127.0.0.1:{lasting_port()}"
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -96,7 +92,8 @@ class S3Server:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                return
+                log_text = self._log.read_text(errors="replace")
+                raise AssertionError(f"no S3 server starts: {log_text[-3000:]}")
             time.sleep(0.02)
 
     @property
@@ -148,9 +145,3 @@ def minio_client(server: S3Server) -> Minio:
     return Minio(
         server.endpoint, server.access_key, server.secret_key, secure=False, region="us-east-1"
     )
-
-
-def free_port() -> int:
-    """Nobody listens on it on the loopback interface at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.minio import free_port
+from tests.ports import lasting_port
 
 from .processes import contained, spawn, wait_until
 
@@ -111,7 +111,7 @@ def _sccache(
     name: str, folder: Path, settings: Mapping[str, str], servers: Sequence[int] = ()
 ) -> Iterator[Tool]:
     path = program("sccache")
-    environment = environment_in(folder, SCCACHE_SERVER_PORT=free_port(), SCCACHE_IDLE_TIMEOUT=0)
+    environment = environment_in(folder, SCCACHE_SERVER_PORT=lasting_port(), SCCACHE_IDLE_TIMEOUT=0)
     environment |= settings
     with contained():
         _run([path, "--start-server"], folder / "start.log", environment)
@@ -121,7 +121,7 @@ def _sccache(
 @contextlib.contextmanager
 def distcc(folder: Path) -> Iterator[Tool]:
     """Debian's 3.4 in plain mode, one server: pump mode does not work there."""
-    port = free_port()
+    port = lasting_port()
     environment = environment_in(folder, DISTCC_DIR=folder, DISTCC_FALLBACK=0)
     environment["DISTCC_HOSTS"] = f"127.0.0.1:{port}/{JOBS}"
     scratch = folder / "scratch"
@@ -179,7 +179,7 @@ def icecc(folder: Path) -> Iterator[Tool]:
 def _redis(folder: Path) -> Iterator[tuple[int, int]]:
     """The process and the port of a Redis that keeps everything in memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = lasting_port()
     command = [
         *(program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"),
         *("--dir", str(folder), "--save", "", "--appendonly", "no"),

@@ -1,7 +1,6 @@
 """`reapi-cli doctor` against real servers: each misconfiguration is one clear sentence."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from reapi.server.http import make_app, serve_http
 from tests.certificates import certificate, new_key, private_pem
 from tests.integration.system import System, open_system
 from tests.integration.test_access import auth, token_of
+from tests.ports import lasting_port
 
 
 async def examine(server: str, *, read_only: bool = False, **settings: Any) -> dict[str, Check]:
@@ -138,9 +138,7 @@ async def test_a_full_store_is_told(open_path: Path) -> None:
 
 
 async def test_a_port_that_nobody_listens_on_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    checks = await examine(f"127.0.0.1:{port}")
+    checks = await examine(f"127.0.0.1:{lasting_port()}")
     assert list(checks) == ["server"]
     assert "Connection refused" in checks["server"].message
     assert checks["server"].advice.startswith("the address is that of --server, REAPI_SERVER")

@@ -17,6 +17,7 @@ from reapi.server.config import ServerConfig
 from tests.integration.production import Production
 from tests.integration.system import Gate, Notes, System, sh
 from tests.minio import S3Server, new_bucket
+from tests.ports import lasting_port
 from tests.server_process import ServerProcess
 from tests.unit.scheduler.harness import response_of
 
@@ -62,7 +63,7 @@ def own_s3(minio_server: S3Server, tmp_path: Path) -> Iterator[S3Server]:
 async def _fleet(folder: Path, dsn: Dsn, s3: S3Server) -> AsyncIterator[Fleet]:
     production = Production(folder, dsn, new_bucket(s3, folder))
     async with AsyncExitStack() as stack:
-        scheduler = stack.enter_context(production.scheduler())
+        scheduler = stack.enter_context(production.scheduler(listen=f"127.0.0.1:{lasting_port()}"))
         frontend = stack.enter_context(production.frontend("frontend", scheduler.grpc))
         channel = await stack.enter_async_context(Channel(frontend.grpc))
         system = System(ServerConfig(), frontend.grpc, channel, folder)

@@ -20,6 +20,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import Ex
 from reapi.scheduler.history import COMPLETED, LOST
 from reapi.server.config import ServerConfig
 from tests.integration.system import Gate, Notes, System, sh
+from tests.ports import lasting_port
 from tests.server_process import ServerProcess
 from tests.unit.scheduler.harness import response_of
 
@@ -35,16 +36,13 @@ class Place:
     def __init__(self, folder: Path, notes: Notes) -> None:
         self.folder = folder
         self.notes = notes
-        self._address = "127.0.0.1:0"
+        self._address = f"127.0.0.1:{lasting_port()}"
 
     def server(self, **scheduler: object) -> ServerProcess:
-        """The same one again, at the address that the first one got."""
+        """The same one again, at the same address."""
         settings = {f"REAPI_SCHEDULER__{key.upper()}": str(it) for key, it in scheduler.items()}
         arguments = (*ROLES, "--listen", self._address)
         return ServerProcess(self.folder / "server", *arguments, environment=settings)
-
-    def remember(self, server: ServerProcess) -> None:
-        self._address = server.grpc
 
     def executor(self, name: str = "executor", **environment: str) -> ServerProcess:
         own = {
@@ -97,19 +95,17 @@ async def test_compile_clients_F6_what_ends_while_the_server_is_away_is_stored_a
     place: Place, gate: Gate
 ) -> None:
     """Scheduler and storage are gone; the executor brings first the outputs, then the result."""
-    with place.server() as server:
-        place.remember(server)
-        with place.executor() as executor:
-            name = await _begun(place, gate, "echo printed; echo failed >&2")
-            server.kill()
-            gate.open()
-            executor.wait_for_log("trying again for")
-            with place.server():
-                response = await place.result(name)
-                assert await place.ran_once(response)
-                async with place.client() as system:
-                    assert await system.stdout(response) == "printed\n"
-                executor.terminate()
+    with place.server() as server, place.executor() as executor:
+        name = await _begun(place, gate, "echo printed; echo failed >&2")
+        server.kill()
+        gate.open()
+        executor.wait_for_log("trying again for")
+        with place.server():
+            response = await place.result(name)
+            assert await place.ran_once(response)
+            async with place.client() as system:
+                assert await system.stdout(response) == "printed\n"
+            executor.terminate()
 
 
 @pytest.mark.parametrize("end", ["kill -9", "SIGTERM"])
@@ -117,7 +113,6 @@ async def test_what_ended_while_the_scheduler_was_away_outlives_its_executor_too
     place: Place, gate: Gate, end: str
 ) -> None:
     with place.server() as server:
-        place.remember(server)
         with place.executor(**LEAVES_SOON) as executor:
             name = await _begun(place, gate)
             server.kill()
@@ -134,8 +129,7 @@ async def test_what_ended_while_the_scheduler_was_away_outlives_its_executor_too
 
 
 async def test_sigterm_lets_an_action_end_and_its_result_be_taken(place: Place, gate: Gate) -> None:
-    with place.server() as server:
-        place.remember(server)
+    with place.server():
         with place.executor() as executor:
             name = await _begun(place, gate)
             executor.terminate()
@@ -153,8 +147,7 @@ async def test_reliability_F5_kill_9_of_an_executor_leaves_one_result_and_no_tra
     quick = {"heartbeat_seconds": HEARTBEAT_SECONDS, "worker_timeout_seconds": 2 * LEASE_SECONDS}
     marker = f"98765.{time.time_ns()}"
     baits = f"sleep {marker} & (cd /; setsid env -i /bin/sleep {marker} >/dev/null 2>&1 &); : >bait"
-    with place.server(**quick) as server:
-        place.remember(server)
+    with place.server(**quick):
         with place.executor("mortal", REAPI_EXECUTOR__SANDBOX=sandbox) as mortal:
             name = await place.begin(f"{baits}; {gate.script()}")
             await gate.begun()

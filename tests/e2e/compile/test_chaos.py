@@ -12,6 +12,7 @@ from reapi.clients.channel import Channel
 from reapi.clients.operations import list_operations
 from tests.e2e.compile.forty_files import FILES, FortyFiles
 from tests.fakes.fault_proxy import FaultProxy
+from tests.ports import lasting_port
 from tests.server_process import ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
@@ -27,7 +28,7 @@ class Site:
     def __init__(self, folder: Path, project: FortyFiles, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self._address = "127.0.0.1:0"
+        self._address = f"127.0.0.1:{lasting_port()}"
         self.project = project
         self.network: FaultProxy
         self.server: ServerProcess
@@ -40,7 +41,6 @@ class Site:
         environment = {f"REAPI_SCHEDULER__{key}": value for key, value in settings.items()}
         server = ServerProcess(self._folder / "server", *roles, environment=environment)
         self.server = await self._start(server)
-        self._address = self.server.grpc
 
     async def start_executors(self) -> None:
         """Two, with two slots each."""
