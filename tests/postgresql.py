@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +14,15 @@ import asyncpg
 import pytest
 
 from reapi.core.postgresql.dsn import Dsn
+from tests.ports import lasting_port
 
 _DEADLINE_SECONDS = 60
 # PostgreSQL refuses to be run by root. Not Popen's `user`, with which it forks: gRPC's threads mind
 # that.
 _AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+_KEPT_BY_THE_SYSTEM = ["-c", "fsync=off", "-c", "full_page_writes=off"]
+"""What a server has written outlives it, however it ends; only the system itself must not crash."""
+
 _VERSIONS = Path("/usr/lib/postgresql")
 
 
@@ -53,6 +56,7 @@ class PostgresqlServer:
                 "--auth=trust",
                 "--encoding=UTF8",
                 "--no-locale",
+                "--no-sync",
             ]
             subprocess.run(
                 [*command, *options],
@@ -60,8 +64,7 @@ class PostgresqlServer:
                 cwd=self._folder,
                 stdout=subprocess.DEVNULL,
             )
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port = free.getsockname()[1]
+            self.port = lasting_port()
             self.start()
         except BaseException:
             shutil.rmtree(self._folder)
@@ -69,8 +72,13 @@ class PostgresqlServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self._folder)
+        # Unlike one that is killed, it gives its shared memory back.
+        self._process.send_signal(signal.SIGQUIT)
+        try:
+            self._process.wait(_DEADLINE_SECONDS)
+        finally:
+            self.kill()
+            shutil.rmtree(self._folder)
 
     def start(self) -> None:
         """Returns when it accepts connections; recovers first, if it was killed."""
@@ -82,6 +90,7 @@ class PostgresqlServer:
                         str(self._programs / "postgres"), "-D", str(self._data),
                         "-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}",
                         "-c", "unix_socket_directories=", "-c", "max_connections=60",
+                        *_KEPT_BY_THE_SYSTEM,
                     ],
                     cwd=self._folder,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
