@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
-START_DEADLINE_SECONDS = 30
-STOP_DEADLINE_SECONDS = 30
+START_DEADLINE_SECONDS = 60
+STOP_DEADLINE_SECONDS = 60
 
 
 class ServerProcess:

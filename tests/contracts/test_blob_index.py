@@ -375,7 +375,7 @@ class TestLosses:
         assert found is not None
         before = other.losses()
         await index.remove(found)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while other.losses() == before:
                 # Something the state has to answer, so that time passes.
                 await other.find([key(1)])

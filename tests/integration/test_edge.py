@@ -236,7 +236,7 @@ async def test_blobs_go_upstream_by_themselves_and_count_as_present_before(
     ):
         await edge.add_blobs(LARGE, *OUTPUTS)
         assert await _missing(edge, LARGE, *OUTPUTS) == []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await _missing(upstream, LARGE, *OUTPUTS):
                 pass  # each question takes its time
 

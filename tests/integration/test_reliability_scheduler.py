@@ -97,7 +97,7 @@ async def test_reliability_L6_callers_who_leave_leave_no_orphans(tmp_path: Path)
             working.append(asyncio.create_task(_work(worker)))
         late = [asyncio.create_task(call(number)) for number in range(_ACTIONS // 3, _ACTIONS)]
         assert sum(await asyncio.gather(*early, *late)) == _ACTIONS * 7 // 10
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while scheduler.dispatcher.queue.executions:
                 await scheduler.dispatcher.changes.after(scheduler.dispatcher.changes.count)
         queue = scheduler.dispatcher.queue

@@ -216,6 +216,6 @@ def _serve(data_dir: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )

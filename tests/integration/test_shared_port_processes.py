@@ -357,7 +357,7 @@ def test_a_port_that_another_server_shares_is_in_use_all_the_same(open_path: Pat
             env=os.environ | TWO,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert server.returncode == 1

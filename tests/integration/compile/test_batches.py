@@ -179,7 +179,7 @@ async def run(
 
 def cancels(server: ServerProcess) -> float:
     """How many operations clients have cancelled."""
-    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return sum(
         float(line.rpartition(" ")[2])

@@ -111,7 +111,7 @@ class Calls:
         self._url = f"http://{http}/metrics"
 
     def __call__(self) -> dict[str, float]:
-        with urllib.request.urlopen(self._url, timeout=10) as answer:
+        with urllib.request.urlopen(self._url, timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         found = {}
         for line in lines:

@@ -51,7 +51,7 @@ import json, socket, sys
 found = {}
 for name, family, kind, address in json.loads(sys.argv[1]):
     with socket.socket(family, kind) as client:
-        client.settimeout(5)
+        client.settimeout(60)
         try:
             client.connect(tuple(address) if isinstance(address, list) else address)
             client.send(b"x")

@@ -87,7 +87,7 @@ async def test_an_upload_begins_while_others_are_being_read() -> None:
     def read() -> None:
         for number in range(8):
             blobs.add(data(number))
-        assert store.has_begun.wait(timeout=30)
+        assert store.has_begun.wait(timeout=60)
         blobs.add(b"last")
 
     async with OutputBlobs(SHA256) as blobs:

@@ -260,7 +260,7 @@ async def test_EX23_progress_of_the_worker_is_in_the_metadata(scheduler: Schedul
     first = await stream.next()
     lease = await worker.lease()
     worker.progress(lease, ExecutedActionMetadata(worker="w1"))
-    await asyncio.wait_for(until_partial(scheduler, first.name), 5)
+    await asyncio.wait_for(until_partial(scheduler, first.name), 60)
     await worker.run(lease)
     await stream.last()
 

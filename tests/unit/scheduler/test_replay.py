@@ -248,7 +248,7 @@ async def test_a_record_passes_everything_else_on(tmp_path: Path) -> None:
         journal.finish("op-1", "main", 10, b"operation")
         committed = journal.commit()
         store.flush()
-        await asyncio.wait_for(committed, 1)
+        await asyncio.wait_for(committed, 60)
         assert await journal.finished("op-1", 10) == b"operation"
         assert await journal.list_finished("main", "", 9, 10) == [("op-1", b"operation")]
         recorded.check()
