@@ -105,7 +105,7 @@ def add_lease(
     command: re_pb2.Command,
     tree: Tree | Digest,
     *,
-    timeout_seconds: float = 30,
+    timeout_seconds: float = 60,
     platform: Mapping[str, str] | None = None,
 ) -> Lease:
     """A lease of an action that runs `command` in `tree`."""
@@ -184,7 +184,7 @@ class Harness:
         arguments: Sequence[str],
         tree: Tree | Digest | None = None,
         *,
-        timeout_seconds: float = 30,
+        timeout_seconds: float = 60,
         platform: Mapping[str, str] | None = None,
         **command: Any,
     ) -> re_pb2.ExecuteResponse:

@@ -167,11 +167,11 @@ class TestResult:
         assert harness.stderr(response) == "error\n"
 
     async def test_EX18_a_timeout_is_a_status_with_the_partial_logs(self, harness: Harness) -> None:
-        response = await harness.sh("echo partial; sleep 1000", timeout_seconds=0.5)
+        response = await harness.sh("echo partial; sleep 1000", timeout_seconds=3)
         assert response.status.code == code_pb2.DEADLINE_EXCEEDED
         assert response.status.message == "execution timeout exceeded"
         assert harness.stdout(response) == "partial\n"
-        assert response.result.execution_metadata.virtual_execution_duration.ToMilliseconds() >= 500
+        assert response.result.execution_metadata.virtual_execution_duration.ToMilliseconds() >= 3000
 
     async def test_EX24_all_timestamps_are_set_and_in_order(self, harness: Harness) -> None:
         command = re_pb2.Command(arguments=["true"])

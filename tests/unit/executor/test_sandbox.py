@@ -42,13 +42,13 @@ class Bed:
         self.runner = runner
         self.enclosure = enclosure
 
-    async def run(self, *arguments: str, timeout_seconds: float = 30, **env: str) -> RunOutcome:
+    async def run(self, *arguments: str, timeout_seconds: float = 60, **env: str) -> RunOutcome:
         environment = ENVIRONMENT | env
         return await self.runner.run(
             arguments, environment, "/build", timeout_seconds, self.enclosure
         )
 
-    async def sh(self, script: str, timeout_seconds: float = 30) -> RunOutcome:
+    async def sh(self, script: str, timeout_seconds: float = 60) -> RunOutcome:
         return await self.run("sh", "-c", script, timeout_seconds=timeout_seconds)
 
     @property
@@ -151,7 +151,7 @@ class TestOutcome:
         assert bed.stderr == f"{text}\n"
 
     async def test_a_timeout_is_told_as_such(self, bed: Bed) -> None:
-        outcome = await bed.sh("echo early; sleep 1000", timeout_seconds=0.5)
+        outcome = await bed.sh("echo early; sleep 1000", timeout_seconds=3)
         assert (outcome.ended_by, outcome.exit_code, bed.stdout) == ("timeout", 137, "early\n")
         assert (await bed.run("true")).exit_code == 0
 
