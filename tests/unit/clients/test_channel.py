@@ -150,7 +150,7 @@ async def test_a_server_that_falls_silent_is_noticed_without_a_deadline() -> Non
     async with (
         FakeReapiServer() as server,
         FaultProxy(server.address.removeprefix("grpc://")) as network,
-        Channel(network.endpoint, patience_seconds=0, silence_seconds=0.4) as channel,
+        Channel(network.endpoint, patience_seconds=0, silence_seconds=2) as channel,
     ):
         await channel.unary(GET_CAPABILITIES, ASK)
         network.flowing.clear()
