@@ -171,7 +171,8 @@ class TestResult:
         assert response.status.code == code_pb2.DEADLINE_EXCEEDED
         assert response.status.message == "execution timeout exceeded"
         assert harness.stdout(response) == "partial\n"
-        assert response.result.execution_metadata.virtual_execution_duration.ToMilliseconds() >= 3000
+        metadata = response.result.execution_metadata
+        assert metadata.virtual_execution_duration.ToMilliseconds() >= 3000
 
     async def test_EX24_all_timestamps_are_set_and_in_order(self, harness: Harness) -> None:
         command = re_pb2.Command(arguments=["true"])
