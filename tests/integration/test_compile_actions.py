@@ -3,12 +3,15 @@
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from reapi.clients.compile.compile_action import CompileAction, CompileActions
 from reapi.clients.compile.compilers import Compiler, Compilers
@@ -27,8 +30,10 @@ from reapi.clients.upload import upload
 from reapi.core.digest import SHA256, Digest
 from reapi.core.errors import InvalidArgument
 from reapi.executor.sandbox_choice import SandboxSetting
-from tests.integration.system import System
+from tests.integration.system import System, open_system
 from tests.unit.executor.harness import needs_bubblewrap, needs_root
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 C_SOURCE = """
 #include <stdio.h>
@@ -212,27 +217,46 @@ def sandbox() -> SandboxSetting:
 each_way = pytest.mark.parametrize("sandbox", WAYS)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened_system() -> AsyncIterator[Callable[[SandboxSetting], Awaitable[System]]]:
+    """Opens one system, with a worker, for each sandbox: compilers are brought there once."""
+    systems: dict[SandboxSetting, System] = {}
+    async with AsyncExitStack() as stack:
+
+        async def opened(sandbox: SandboxSetting) -> System:
+            if sandbox not in systems:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="reapi-test-"))
+                os.chmod(folder, 0o711)  # the users of actions have to get at their inputs
+                system = await stack.enter_async_context(open_system(Path(folder)))
+                await stack.enter_async_context(system.worker(sandbox=sandbox))
+                systems[sandbox] = system
+            return systems[sandbox]
+
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def bench(
-    sandbox: SandboxSetting, idle_system: System, open_path: Path
-) -> AsyncIterator[Bench]:
-    async with idle_system.worker(sandbox=sandbox):
-        made = Bench(
-            idle_system,
-            open_path / "project",
-            Compilers(local_digest),
-            CompileActions(local_digest, SHA256),
-        )
-        made.cwd.mkdir(parents=True)
-        made.write("real/there.h", HEADER)
-        made.write("real/there_s.h", "#define VALUE 5\n")
-        (made.project / "linked").symlink_to("real")
-        (made.project / "absolute").symlink_to(made.project / "linked")
-        made.write("src/a.c", C_SOURCE)
-        made.write("src/a.cc", CXX_SOURCE)
-        made.write("src/a.S", ASSEMBLER)
-        made.write("src/w.c", WARNING)
-        yield made
+    sandbox: SandboxSetting,
+    opened_system: Callable[[SandboxSetting], Awaitable[System]],
+    open_path: Path,
+) -> Bench:
+    made = Bench(
+        await opened_system(sandbox),
+        open_path / "project",
+        Compilers(local_digest),
+        CompileActions(local_digest, SHA256),
+    )
+    made.cwd.mkdir(parents=True)
+    made.write("real/there.h", HEADER)
+    made.write("real/there_s.h", "#define VALUE 5\n")
+    (made.project / "linked").symlink_to("real")
+    (made.project / "absolute").symlink_to(made.project / "linked")
+    made.write("src/a.c", C_SOURCE)
+    made.write("src/a.cc", CXX_SOURCE)
+    made.write("src/a.S", ASSEMBLER)
+    made.write("src/w.c", WARNING)
+    return made
 
 
 @pytest.fixture(params=["gcc", "clang"])
