@@ -18,6 +18,12 @@ logger = logging.getLogger(__name__)
 _LONGEST_WAIT_SECONDS = 60
 """What a client is told to wait at most: somebody may make room before the promises end."""
 
+_ABUNDANT_BYTES = 1 << 30
+_ABUNDANT_SECONDS = 0.1
+_SMALL_BYTES = 1 << 20
+"""With so much room below every bound, small writes need no new measurement for a while: nobody
+fills it in that time, and a measurement costs as much as writing an action's result."""
+
 
 class Reservations(Protocol):
     """What all processes that share the room have promised it for."""
@@ -73,6 +79,7 @@ class Capacity:
         self._metrics = metrics
         self._reserved_by_owner: Counter[str] = Counter()
         self._background: asyncio.Task[None] | None = None
+        self._abundant_until: dict[str | None, float] = {}
 
     async def aclose(self) -> None:
         """Ends the eviction that runs in the background."""
@@ -96,6 +103,8 @@ class Capacity:
         """Takes room until `release`; ResourceExhausted when there is none."""
         self._check_ever(size_bytes, owner)
         self._add(size_bytes, owner)
+        if size_bytes <= _SMALL_BYTES and self._is_abundant(owner):
+            return
         try:
             used, quota_excess = await self._measure(owner)
             if quota_excess > 0:
@@ -106,6 +115,8 @@ class Capacity:
                 await self._make_inodes()
             elif used > self._high_bytes:
                 self._evict_in_background()
+            else:
+                self._note_room(owner, used, quota_excess)
         except BaseException as error:
             self.release(size_bytes, owner)
             if isinstance(error, ResourceExhausted):
@@ -132,11 +143,27 @@ class Capacity:
                 f"{size_bytes} bytes can never fit: the quota of instance {owner!r} is {quota}"
             )
 
+    def _account(self, owner: str | None) -> str | None:
+        return owner if owner in self._quotas else None
+
+    def _is_abundant(self, owner: str | None) -> bool:
+        until = self._abundant_until.get(self._account(owner), 0.0)
+        return asyncio.get_running_loop().time() < until
+
+    def _note_room(self, owner: str | None, used: int, quota_excess: int) -> None:
+        account = self._account(owner)
+        room = min(self._high_bytes - used, -self._disk_excess())
+        if account is not None:
+            room = min(room, -quota_excess)
+        if room > _ABUNDANT_BYTES:
+            until = asyncio.get_running_loop().time() + _ABUNDANT_SECONDS
+            self._abundant_until[account] = until
+
     async def _measure(self, owner: str | None) -> tuple[int, int]:
         """Bytes stored and reserved, and by how many the owner is above his quota."""
         totals = await self._index.total_bytes()
         used = sum(totals.values()) + await self._result_bytes() + self._reservations.reserved_bytes
-        if owner is None or owner not in self._quotas:
+        if owner is None or self._account(owner) is None:
             return used, 0
         owned = totals.get(owner, 0) + self._reserved_by_owner[owner]
         return used, owned - self._quotas[owner]

@@ -24,5 +24,7 @@ def writer_of(call: Call) -> str:
     if call.identity.name:
         address = f"{call.identity.name}@{address}"
     words = f"{address} {tool.tool_name} {tool.tool_version}".split()
-    text = "".join(each if each.isprintable() else "?" for each in " ".join(words))
+    text = " ".join(words)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else "?" for each in text)
     return text[:_LONGEST_WRITER_CHARACTERS]

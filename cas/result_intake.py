@@ -94,5 +94,6 @@ async def _move_inline_bytes(
             field.CopyFrom(digest.to_message())
             blobs[digest] = data
             result.ClearField(f"{stream}_raw")
-    for failure in (await store.write_many(blobs)).values():
-        raise failure
+    if blobs:
+        for failure in (await store.write_many(blobs)).values():
+            raise failure
