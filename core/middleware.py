@@ -11,32 +11,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from google.rpc import code_pb2
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from .errors import Internal, ReapiError
 from .interfaces import Call
 from .rpc import Method, Reply, StreamHandler, UnaryHandler
+from .rpc_metrics import RpcMetrics
 
 logger = logging.getLogger(__name__)
-
-
-class RpcMetrics:
-    """Calls by method and code, and their durations. Register a name once per registry."""
-
-    def __init__(self, registry: CollectorRegistry, *, name: str = "reapi_rpc") -> None:
-        self.handled = Counter(
-            f"{name}_handled",
-            "Calls that ended, by method and code.",
-            ("method", "code"),
-            registry=registry,
-        )
-        self.duration_seconds = Histogram(
-            f"{name}_duration_seconds",
-            "From the first byte of the request to the last of the reply.",
-            ("method",),
-            registry=registry,
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 30, 300),
-        )
 
 
 def wrap(methods: Sequence[Method], metrics: RpcMetrics) -> list[Method]:
@@ -55,7 +36,7 @@ def wrap(methods: Sequence[Method], metrics: RpcMetrics) -> list[Method]:
 
 
 def _wrap_unary(method: Method, handler: UnaryHandler, metrics: RpcMetrics) -> UnaryHandler:
-    ended = _Ended(method.path, metrics)
+    ended = metrics.of(method.path)
 
     async def unary(request: Any, call: Call) -> Reply:
         started = time.perf_counter()
@@ -75,7 +56,7 @@ def _wrap_unary(method: Method, handler: UnaryHandler, metrics: RpcMetrics) -> U
 
 
 def _wrap_stream(method: Method, handler: StreamHandler, metrics: RpcMetrics) -> StreamHandler:
-    ended = _Ended(method.path, metrics)
+    ended = metrics.of(method.path)
 
     async def stream(request: Any, call: Call) -> AsyncGenerator[Reply, None]:
         started = time.perf_counter()
@@ -93,25 +74,6 @@ def _wrap_stream(method: Method, handler: StreamHandler, metrics: RpcMetrics) ->
             ended.count(code, time.perf_counter() - started)
 
     return stream
-
-
-class _Ended:
-    """Counts the ended calls of one method; labels are looked up once per code."""
-
-    def __init__(self, path: str, metrics: RpcMetrics) -> None:
-        self._path = path
-        self._handled = metrics.handled
-        self._observe = metrics.duration_seconds.labels(path).observe
-        self._by_code: dict[int, Counter] = {}
-
-    def count(self, code: int, seconds: float) -> None:
-        counter = self._by_code.get(code)
-        if counter is None:
-            counter = self._by_code[code] = self._handled.labels(
-                self._path, code_pb2.Code.Name(code)
-            )
-        counter.inc()
-        self._observe(seconds)
 
 
 def _reapi_error(error: Exception, path: str) -> ReapiError:

@@ -15,8 +15,9 @@ from typing import Self
 import uvloop
 
 from reapi.core.errors import ReapiError
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import RpcServer
+from reapi.core.rpc_metrics import RpcMetrics
 
 from .child_process import ChildProcess
 from .compose import compose

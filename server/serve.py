@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 from prometheus_client import CollectorRegistry
 
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import RpcServer, refuse_port_in_use
+from reapi.core.rpc_metrics import RpcMetrics
 
 from .compose import Api, compose
 from .config import ServerConfig

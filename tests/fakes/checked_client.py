@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.core.interfaces import Call
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import Method, RpcServer
+from reapi.core.rpc_metrics import RpcMetrics
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.instances import INSTANCES
 from tests.fakes.raw_client import RawClient, raw_client

@@ -12,8 +12,9 @@ from reapi.cas.factory import open_storage
 from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.core.instances import Instances
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import RpcServer
+from reapi.core.rpc_metrics import RpcMetrics
 from tests.fakes.instances import INSTANCES
 
 INLINE_MAX_BYTES = 1000

@@ -17,8 +17,9 @@ from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
 from reapi.clients.methods import EXECUTE, GET_ACTION_RESULT, WAIT_EXECUTION
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import RpcServer
+from reapi.core.rpc_metrics import RpcMetrics
 from reapi.executor.sandbox_choice import SandboxSetting
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.server.compose import compose

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from reapi.clients.channel import Channel
 from reapi.core.errors import Unavailable
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.rpc import RpcServer
+from reapi.core.rpc_metrics import RpcMetrics
 from reapi.server.compose import compose
 from reapi.server.config import ServerConfig
 from tests.integration.system import System, sh

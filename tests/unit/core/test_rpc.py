@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry
 from reapi.core.errors import BlobsMissing, NotFound, Unavailable
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
-from reapi.core.middleware import RpcMetrics, wrap
+from reapi.core.middleware import wrap
 from reapi.core.reflection import ReflectionService
 from reapi.core.request_metadata import REQUEST_METADATA_KEY, request_metadata
 from reapi.core.rpc import RpcServer, bind, refuse_port_in_use
+from reapi.core.rpc_metrics import RpcMetrics
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import RequestMetadata
 from reapi.protos.google.bytestream import bytestream_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import (
