@@ -276,8 +276,12 @@ class Worker:
         self._start(self._link.send(request))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
+        """Does `work` beside the rest; not once `run` is being cancelled, or is through."""
         assert self._tasks is not None
-        self._tasks.create_task(work)
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:  # the group begins nothing while it shuts down, and leaves `work` open
+            work.close()
 
     def _leave_if_done(self) -> None:
         if not self._is_draining or self._held.running:

@@ -264,6 +264,17 @@ async def test_stopping_kills_what_runs_and_reports_nothing(bed: Bed) -> None:
     assert not is_alive(pid)
 
 
+async def test_a_worker_that_was_cancelled_sends_nothing_more(bed: Bed) -> None:
+    stream = await bed.registered()
+    lease, fifo = bed.blocking()
+    stream.lease(lease)
+    await asyncio.to_thread(fifo.read_text)
+    bed.running.cancel()
+    await asyncio.wait((bed.running,))
+    bed.worker.drain()
+    assert bed.running.cancelled()
+
+
 async def test_draining_ends_even_when_no_scheduler_is_there(reachable_path: Path) -> None:
     config = ExecutorConfig(worker_id="worker-1", cache_dir=reachable_path / "cache", slots=1)
     async with FakeScheduler() as scheduler:
