@@ -251,7 +251,6 @@ async def test_never_is_about_calls_that_are_for_executors(
 async def test_M8_a_server_that_comes_back_is_used_again(
     project: Checkout, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_PATIENCE_SECONDS", 2.0)
     monkeypatch.setattr(service, "_FIRST_REST_SECONDS", 0.0)
     async with FaultProxy(project.server) as proxy, open_client(open_path / "cache") as client:
         project.server = proxy.endpoint
