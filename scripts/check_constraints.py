@@ -9,7 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
-OURS = "reapi"
+OURS = {"reapi", "reapi-transport"}
 # Part of every virtual environment of Python 3.11, and used by nobody.
 PREINSTALLED = {"setuptools"}
 
@@ -28,7 +28,7 @@ def main() -> None:
     loose = [
         f"{name}=={version}"
         for name, version in sorted(installed.items())
-        if name not in {OURS, *PREINSTALLED} and pinned.get(name) != version
+        if name not in OURS | PREINSTALLED and pinned.get(name) != version
     ]
     if loose:
         sys.exit(f"constraints.txt does not pin: {', '.join(loose)}")
