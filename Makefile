@@ -11,39 +11,54 @@ SCALE ?= 1000000
 
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
-TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 pyerfa-2.0.1.5
+TRANSPORT := $(shell find transport -name '*.rs' -o -name '*.py' -o -name '*.toml' 2>/dev/null)
+# Those with a server in them: neither simulations nor what the compiler wrapper does by itself.
+SERVING_TESTS := tests/contracts tests/e2e tests/integration $(addprefix tests/unit/,cas core executor \
+	server) --ignore=tests/unit/clients/compile tests/unit/clients
+TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 grpcurl-1.9.3 pyerfa-2.0.1.5
 
-.PHONY: help demo test soak check bench bench-compile protos format clean
+.PHONY: help demo test test-transports soak fuzz-transport check bench bench-compile protos format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: .venv/runtime ## Build a C++ example with a server of its own, and show plain, cold and warm times
+demo: .venv/runtime .venv/transport ## Build a C++ example with a server of its own, and show plain, cold and warm times
 	@scripts/install_system_packages.sh g++
 	@.venv/bin/python scripts/demo.py
 
 test: .venv/development ## Run the tests, with real Bazel too; installs what they need
 	@scripts/install_system_packages.sh bazel busybox bwrap cargo clang cmake fusermount3 g++ git meson ninja npm postgresql rustc strace
 	@scripts/install_tools.sh $(TOOLS) minio
+	@$(MAKE) .venv/transport
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
-soak: .venv/development ## Run the tests that take minutes each, which `make test` leaves out
+test-transports: .venv/development ## Run the tests that serve gRPC once more, on the transport that is not the default
+	@if .venv/bin/python -c 'import reapi_transport' 2>/dev/null; then \
+		REAPI_TEST_TRANSPORT=grpc.aio .venv/bin/pytest $(SERVING_TESTS) -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS); \
+	else echo "There is no other transport here than grpc.aio, on which the tests ran already"; fi
+
+soak: .venv/development .venv/transport ## Run the tests that take minutes each, which `make test` leaves out
 	@scripts/install_system_packages.sh cmake g++ make postgresql
 	@scripts/install_tools.sh fastjet-3.5.2.0 minio
 	@.venv/bin/pytest -m soak -rP -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+
+fuzz-transport: ## Fuzz the codec of transport/ for a minute
+	@scripts/install_system_packages.sh g++
+	@scripts/fuzz_transport.sh 60
 
 check: .venv/development ## Format, lint, types, layers, protos, pinned versions: what CI checks beside the tests
 	@scripts/install_system_packages.sh npm
 	@scripts/install_tools.sh buf-1.75.0
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
-	MYPYPATH=src .venv/bin/mypy -p reapi
+	MYPYPATH=src:transport/python .venv/bin/mypy -p reapi -p reapi_transport
 	.venv/bin/lint-imports
 	.cache/tools/buf-1.75.0 lint
 	.venv/bin/python protos/generate.py --check
 	.venv/bin/python scripts/check_constraints.py
+	@scripts/build_transport.sh --check
 
-bench: .venv/development ## Measure the service; ONLY=NAME for some rows, SCALE=ROWS of the large index
+bench: .venv/development .venv/transport ## Measure the service; ONLY=NAME for some rows, SCALE=ROWS of the large index
 	@.venv/bin/python -m bench "$(ONLY)" --scale $(SCALE)
 
 bench-compile: .venv/benchmarks ## Measure reapi-cc beside ccache, sccache, distcc and icecream; ONLY=NAME
@@ -78,6 +93,10 @@ clean: ## Delete what was made here: .venv, .cache and build
 	@echo "Installing the development tools"
 	@$(INSTALL) --editable . --group dev
 	@touch $@
+
+# Made by the script where it builds something; elsewhere it says each time why it does not.
+.venv/transport: .venv/runtime constraints.txt $(TRANSPORT)
+	@scripts/build_transport.sh
 
 .venv/benchmarks: .venv/development
 	@echo "Installing what is measured beside the project"

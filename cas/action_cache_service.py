@@ -30,6 +30,7 @@ class ActionCacheService:
                 "GetActionResult": self.get_action_result,
                 "UpdateActionResult": self.update_action_result,
             },
+            at_once=("GetActionResult",),
         )
 
     async def get_action_result(

@@ -59,6 +59,7 @@ class ByteStreamService:
                 "QueryWriteStatus": self.query_write_status,
             },
             raw_requests=frozenset({"Write"}),
+            at_once=("QueryWriteStatus",),
         )
 
     async def read(self, request: ReadRequest, call: Call) -> AsyncGenerator[bytes, None]:

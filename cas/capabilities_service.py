@@ -46,7 +46,9 @@ class CapabilitiesService:
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
-        return bind(_SERVICE, {"GetCapabilities": self.get_capabilities})
+        return bind(
+            _SERVICE, {"GetCapabilities": self.get_capabilities}, at_once=("GetCapabilities",)
+        )
 
     async def get_capabilities(self, request: re_pb2.GetCapabilitiesRequest, call: Call) -> bytes:
         """A serialized ServerCapabilities, of what the caller may use."""

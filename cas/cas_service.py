@@ -52,6 +52,7 @@ class CasService:
                 "SpliceBlob": self.splice_blob,
             },
             raw_requests=frozenset({"FindMissingBlobs", "BatchReadBlobs"}),
+            at_once=("FindMissingBlobs",),
         )
 
     async def find_missing_blobs(self, request: bytes, call: Call) -> bytes:

@@ -42,12 +42,14 @@ if TYPE_CHECKING:
         Worker,
     )
     from .sync_client import SyncClient
+    from .tls import ClientTls
 
 __all__ = [
     "ActionDetails",
     "Activity",
     "Attempt",
     "Client",
+    "ClientTls",
     "ClusterStatus",
     "CommandSpec",
     "CommandTimedOut",
@@ -81,6 +83,7 @@ __all__ = [
 
 _MODULES = {
     "Client": "reapi.clients.client",
+    "ClientTls": "reapi.clients.tls",
     "SyncClient": "reapi.clients.sync_client",
     "ClusterStatus": "reapi.clients.fleet",
     "DrainProgress": "reapi.clients.fleet",

@@ -17,15 +17,17 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
-from reapi.core.errors import InvalidArgument, ReapiError, Relayed, Unavailable, error_of
+from reapi.core.errors import ReapiError, Relayed, Unavailable, error_of
 from reapi.core.request_metadata import REQUEST_METADATA_KEY
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     RequestMetadata,
     ToolDetails,
 )
 
+from .address import parse_address
 from .methods import ClientMethod, Reply, Request
 from .retry import Retries
+from .tls import SYSTEM_TLS, ClientTls
 
 LARGEST_MESSAGE_BYTES = 64 << 20
 FRAME_BYTES = 64 << 10
@@ -49,9 +51,13 @@ _STATUS_DETAILS_KEY = "grpc-status-details-bin"
 class Channel:
     """Calls methods of one server; use it as an async context manager, in one event loop.
 
-    `server` is `grpc://host:port` or `host:port`. Nothing is dialled before the first call. A
+    `server` is an address as clients/address.py has it. Nothing is dialled before the first call. A
     server that was never reached is given up after some seconds (Unavailable names the address);
     one that was lost is waited for half a minute. Cancelling a call cancels it at the server.
+
+    `tls` is for grpcs:// alone; entering raises InvalidArgument for files of it that cannot be
+    used. `server_name` is the name that the server's certificate must have, if not that of the
+    address.
 
     Its calls are one invocation, for which servers keep blobs; with `is_invocation` False they are
     none, which is for parts of a server, since these run for ever. Where `request_metadata` is set
@@ -68,12 +74,17 @@ class Channel:
         *,
         tool_name: str = "reapi-client",
         token: str | None = None,
+        tls: ClientTls = SYSTEM_TLS,
+        server_name: str | None = None,
         is_invocation: bool = True,
         patience_seconds: float | None = None,
         silence_seconds: float = SILENCE_SECONDS,
         request_metadata: ContextVar[bytes | None] | None = None,
     ) -> None:
-        self.address = parse_address(server)
+        self._address = parse_address(server)
+        self.address = str(self._address)
+        self._tls = tls
+        self._server_name = server_name
         self._own_metadata = _metadata(tool_name, str(uuid.uuid4()) if is_invocation else "")
         self._authorization = () if token is None else (("authorization", f"Bearer {token}"),)
         self._patience_seconds = patience_seconds
@@ -86,13 +97,24 @@ class Channel:
 
     async def __aenter__(self) -> Self:
         until_ping = round(_QUIET_SHARE * self._silence_seconds * 1000)
-        options = [
+        options: list[tuple[str, int | str]] = [
             *_OPTIONS,
             ("grpc.keepalive_time_ms", until_ping),
             # Not keepalive_timeout_ms: gRPC gives a ping a minute, whatever that says.
             ("grpc.http2.ping_timeout_ms", round(self._silence_seconds * 1000) - until_ping),
         ]
-        self._channel = grpc.aio.insecure_channel(self.address, options=options)
+        target = self._address.target
+        if self._address.is_socket:
+            # Otherwise the path is sent, which is no name of a server for every HTTP library.
+            options.append(("grpc.default_authority", "localhost"))
+        if not self._address.is_encrypted:
+            self._channel = grpc.aio.insecure_channel(target, options=options)
+            return self
+        if self._server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self._server_name))
+        ca, certificate, key = self._tls.contents()
+        credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+        self._channel = grpc.aio.secure_channel(target, credentials, options=options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -420,17 +442,6 @@ _OPTIONS: list[tuple[str, int]] = [
     # Build traffic does not go through the desktop's web proxy, as with Bazel.
     ("grpc.enable_http_proxy", 0),
 ]
-
-
-def parse_address(server: str) -> str:
-    """`host:port` of what a user writes; raises InvalidArgument."""
-    scheme, separator, rest = server.rpartition("://")
-    if separator and scheme != "grpc":
-        raise InvalidArgument(f"server {server!r}: write it as grpc://HOST:PORT")
-    host, colon, port = rest.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise InvalidArgument(f"server {server!r} has no port: write it as grpc://HOST:PORT")
-    return rest
 
 
 def _metadata(tool_name: str, invocation_id: str) -> bytes:

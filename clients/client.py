@@ -50,6 +50,7 @@ from .progress import OnProgress
 from .remote_tree import Entries, read_directories
 from .results import list_results, revoke_results
 from .run import BuildAction, OnRunProgress, Runner, in_stoppable_thread
+from .tls import SYSTEM_TLS, ClientTls
 from .upload import upload
 from .workers import list_workers
 
@@ -59,9 +60,10 @@ _LARGEST_IN_MEMORY_BYTES = 1 << 30
 class Client:
     """A client of one instance of a REAPI server; use it as an async context manager.
 
-    `server` is `grpc://host:port` or `host:port`; `token` is sent as a bearer token. Every method
-    takes `timeout`, the seconds that it may take as a whole (None: no limit), and raises
-    DeadlineExceeded after them, or another ReapiError (core/errors.py) that says what went wrong.
+    `server` is `grpc://host:port` or `host:port`, `grpcs://host:port` for TLS (`tls` says how), or
+    `unix:/path`; `token` is sent as a bearer token. Every method takes `timeout`, the seconds that
+    it may take as a whole (None: no limit), and raises DeadlineExceeded after them, or another
+    ReapiError (core/errors.py) that says what went wrong.
     Passing failures are retried and transfers resumed. Cancelling a method ends its work, at the
     server too. Safe for concurrent use by tasks of one event loop.
 
@@ -79,11 +81,12 @@ class Client:
         *,
         instance_name: str = "",
         token: str | None = None,
+        tls: ClientTls = SYSTEM_TLS,
         digest_function: str = SHA256.name,
         tool_name: str = "reapi-client",
         remembers_digests: bool = True,
     ) -> None:
-        self._channel = Channel(server, tool_name=tool_name, token=token)
+        self._channel = Channel(server, tool_name=tool_name, token=token, tls=tls)
         self._instance_name = instance_name
         self._function = function_named(digest_function)
         self._announced: set[DigestFunction] = set()

@@ -82,11 +82,14 @@ class Doctor:
                 settings.server,
                 instance_name=settings.instance_name,
                 token=token,
+                tls=settings.tls,
                 digest_function=settings.digest_function,
                 tool_name="reapi-doctor",
                 remembers_digests=False,
             ) as client,
-            Channel(settings.server, tool_name="reapi-doctor", token=token) as channel,
+            Channel(
+                settings.server, tool_name="reapi-doctor", token=token, tls=settings.tls
+            ) as channel,
         ):
             reached = await self._check("server", self._reach(client), _INSTANCE)
             yield reached
@@ -197,7 +200,7 @@ class Doctor:
         if isinstance(error, ResourceExhausted):
             return _FULL
         if isinstance(error, Unavailable):
-            return await mistake_about(self._settings.server) or _ADDRESS
+            return await mistake_about(self._settings.server, self._settings.tls) or _ADDRESS
         if isinstance(error, InvalidArgument):
             return _INSTANCE
         return advice

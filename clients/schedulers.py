@@ -12,8 +12,10 @@ from grpc_health.v1 import health_pb2
 from reapi.core.errors import ReapiError, Unavailable, Unimplemented
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 
-from .channel import Channel, parse_address
+from .address import Address, parse_address
+from .channel import Channel
 from .methods import HEALTH_WATCH
+from .tls import SYSTEM_TLS, ClientTls
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +30,28 @@ _LOOK_AGAIN_SOON_SECONDS = 1.0
 class Schedulers:
     """Use it as an async context manager; inside, it watches all of them.
 
-    `endpoint` is HOST:PORT, or several separated by commas. A name that has several addresses
-    stands for as many schedulers. The one whose Execution service was the last to begin to serve is
-    the active one: so one that is frozen is left as soon as another one takes over, and the calls
-    that it has not answered end as Unavailable. A server without health is active while it can be
-    reached.
+    `endpoint` is an address as clients/address.py has it, or several separated by commas. A name
+    that has several addresses stands for as many schedulers. The one whose Execution service was
+    the last to begin to serve is the active one: so one that is frozen is left as soon as another
+    one takes over, and the calls that it has not answered end as Unavailable. A server without
+    health is active while it can be reached.
     """
 
     what = "the scheduler"
 
-    def __init__(self, endpoint: str, *, tool_name: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        tool_name: str,
+        token: str | None = None,
+        tls: ClientTls = SYSTEM_TLS,
+    ) -> None:
         self.endpoint = endpoint
         self._endpoints = [parse_address(one.strip()) for one in endpoint.split(",")]
         self._tool_name = tool_name
         self._token = token
+        self._tls = tls
         self._candidates: dict[str, _Candidate] = {}
         self._serving: set[Channel] = set()
         self._latest: Channel | None = None
@@ -130,15 +140,20 @@ class Schedulers:
             await self._look()
 
     async def _look(self) -> None:
-        found: set[str] = set()
+        found: dict[str, Address] = {}
         for endpoint in self._endpoints:
-            found |= await _addresses(endpoint)
-        for address in found - self._candidates.keys():
+            found |= {str(address): endpoint for address in await _addresses(endpoint)}
+        for address in found.keys() - self._candidates.keys():
             channel = Channel(
-                address, tool_name=self._tool_name, token=self._token, is_invocation=False
+                address,
+                tool_name=self._tool_name,
+                token=self._token,
+                tls=self._tls,
+                server_name=found[address].host,
+                is_invocation=False,
             )
             self._candidates[address] = _Candidate(channel, self._heard)
-        for address in self._candidates.keys() - found:
+        for address in self._candidates.keys() - found.keys():
             if found and self._candidates[address].channel is not self.active:
                 await self._candidates.pop(address).close()
 
@@ -217,14 +232,17 @@ class _Candidate:
                     return
 
 
-async def _addresses(endpoint: str) -> set[str]:
-    """HOST:PORT for each address that the name has now."""
-    host, _, port = endpoint.rpartition(":")
+async def _addresses(endpoint: Address) -> list[Address]:
+    """With an address of IP in place of the name, for each that it has now."""
+    if endpoint.is_socket:
+        return [endpoint]
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        port = str(endpoint.port)
+        found = await loop.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         logger.warning("cannot find the address of %s: %s", endpoint, error)
-        return set()
+        return []
     pairs = [(str(address[0]), int(address[1])) for *_, address in found]
-    return {f"[{ip}]:{number}" if ":" in ip else f"{ip}:{number}" for ip, number in pairs}
+    targets = [f"[{ip}]:{number}" if ":" in ip else f"{ip}:{number}" for ip, number in pairs]
+    return [Address(target, endpoint.is_encrypted) for target in targets]

@@ -10,6 +10,8 @@ from typing import Any
 from reapi.core.digest import SHA256
 from reapi.core.errors import InvalidArgument
 
+from .tls import ClientTls
+
 DEFAULT_SERVER = "grpc://127.0.0.1:8980"
 
 _VARIABLES = {
@@ -17,7 +19,17 @@ _VARIABLES = {
     "instance_name": "REAPI_INSTANCE",
     "token_file": "REAPI_TOKEN_FILE",
     "digest_function": "REAPI_DIGEST_FUNCTION",
+    "tls_ca_file": "REAPI_TLS_CA_FILE",
+    "tls_client_certificate_file": "REAPI_TLS_CLIENT_CERTIFICATE_FILE",
+    "tls_client_key_file": "REAPI_TLS_CLIENT_KEY_FILE",
 }
+_FILES = (
+    "token_file",
+    "tls_ca_file",
+    "tls_client_certificate_file",
+    "tls_client_key_file",
+)
+"""Relative to the file that names them."""
 _PROJECT_FILE = "reapi.toml"
 _LONGEST_TOKEN_CHARACTERS = 8 << 10
 """Servers take no longer headers."""
@@ -30,12 +42,28 @@ class Settings:
     """How to reach a server. `token_file` holds a bearer token and nothing else.
 
     `digest_function` hashes what is sent, and is meant by hashes of its length on the command line.
+    The `tls_` files are for a `server` of grpcs://; see clients/tls.py.
     """
 
     server: str = DEFAULT_SERVER
     instance_name: str = ""
     token_file: str | None = None
     digest_function: str = SHA256.name
+    tls_ca_file: str | None = None
+    tls_client_certificate_file: str | None = None
+    tls_client_key_file: str | None = None
+
+    @property
+    def tls(self) -> ClientTls:
+        """How the server is known, and this client by it."""
+        return ClientTls(
+            self.tls_ca_file, self.tls_client_certificate_file, self.tls_client_key_file
+        )
+
+    def variables(self) -> dict[str, str]:
+        """The same as environment variables."""
+        values = {variable: getattr(self, key) for key, variable in _VARIABLES.items()}
+        return {variable: value for variable, value in values.items() if value is not None}
 
     def read_token(self) -> str | None:
         """The token, if there is a file of one; raises InvalidArgument when it cannot be read."""
@@ -51,7 +79,8 @@ def read_token_file(file: Path) -> str:
         raise InvalidArgument(f"cannot read the token file {file}: {error}") from error
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"token file {file} does not hold one token") from error
-    if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN_CHARACTERS:
+    is_one = token.isprintable() and "," not in token  # where a header of HTTP has its next value
+    if not token or not is_one or len(token) > _LONGEST_TOKEN_CHARACTERS:
         raise InvalidArgument(f"token file {file} does not hold one token")
     return token
 
@@ -116,6 +145,6 @@ def _read(path: Path) -> dict[str, str]:
             raise InvalidArgument(f"{path}: unknown key {key!r}; the keys are {known}")
         if not isinstance(value, str):
             raise InvalidArgument(f"{path}: {key} must be a string")
-    if "token_file" in values:
-        values["token_file"] = str(path.parent / Path(values["token_file"]).expanduser())
+    for key in values.keys() & set(_FILES):
+        values[key] = str(path.parent / Path(values[key]).expanduser())
     return values

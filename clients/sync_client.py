@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .client import Client
+from .tls import SYSTEM_TLS, ClientTls
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class SyncClient:
         *,
         instance_name: str = "",
         token: str | None = None,
+        tls: ClientTls = SYSTEM_TLS,
         digest_function: str = "SHA256",
         tool_name: str = "reapi-client",
         remembers_digests: bool = True,
@@ -49,6 +51,7 @@ class SyncClient:
             server,
             instance_name=instance_name,
             token=token,
+            tls=tls,
             digest_function=digest_function,
             tool_name=tool_name,
             remembers_digests=remembers_digests,

@@ -26,7 +26,7 @@ class HealthService:
 
     def methods(self) -> list[Method]:
         """The rows of this service."""
-        return bind(_SERVICE, {"Check": self.check, "Watch": self.watch})
+        return bind(_SERVICE, {"Check": self.check, "Watch": self.watch}, at_once=("Check",))
 
     def stop_serving(self) -> None:
         """From now on the answer is NOT_SERVING: load balancers look elsewhere."""

@@ -131,7 +131,8 @@ class Call(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str | bytes]:
-        """Request metadata by lowercase key; the last of equal keys wins."""
+        """Request metadata by lowercase key. Texts of equal keys are joined by commas, as HTTP has
+        it; of equal binary ones the last counts."""
 
     @property
     def seconds_left(self) -> float | None:

@@ -32,8 +32,8 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 ENVIRONMENT["PATH"] = f"{PROGRAMS}:{os.environ['PATH']}"
 
 EXPLANATION = """\
-The server listens on {server}; its only executor is this machine, so what
-is gained here is gained by caches.
+The server listens on {grpc}; gRPC is carried by {transport}. Its only executor
+is this machine, so what is gained here is gained by caches.
 The {count} compiles of examples/hello-cpp are done
   plain            by g++ alone, on all processors
   cold             by `reapi-cli compile`, all caches empty: g++ itself is sent, too
@@ -92,15 +92,15 @@ def running(
         process.stdout.close()
 
 
-def address_of(server: subprocess.Popen[bytes]) -> str:
-    """Waits for the server's one line `ready grpc=HOST:PORT http=HOST:PORT`."""
+def ready_words(server: subprocess.Popen[bytes]) -> dict[str, str]:
+    """Waits for the server's one line `ready grpc=HOST:PORT http=HOST:PORT transport=NAME`."""
     assert server.stdout is not None
     readable, _, _ = select.select([server.stdout], [], [], START_DEADLINE_SECONDS)
     line = server.stdout.readline().decode() if readable else ""
     words = dict(word.split("=", 1) for word in line.split() if "=" in word)
     if not line.startswith("ready ") or "grpc" not in words:
         raise DemoError("the server did not start")
-    return words["grpc"]
+    return words
 
 
 def build_plainly() -> Build:
@@ -213,13 +213,14 @@ def demo(directory: Path) -> None:
     serve += ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
     try:
         with running(serve, log) as process:
-            server = address_of(process)
+            words = ready_words(process)
+            server = words["grpc"]
             environment = ENVIRONMENT | {
                 "REAPI_SERVER": server,
                 "REAPI_CC_ROOT": str(PROJECT),
                 "REAPI_CC_CACHE_DIR": str(directory / "cc"),
             }
-            print(EXPLANATION.format(server=server, count=len(COMMANDS)))
+            print(EXPLANATION.format(**words, count=len(COMMANDS)))
             print(f"{'':17}{'time':>9}{'from a cache':>15}{'compiled':>11}")
             for done in builds(environment, log):
                 print(f"{done.name:17}{done.seconds:>7.2f} s{done.hits:>15}{done.compiled:>11}")

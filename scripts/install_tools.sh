@@ -6,6 +6,7 @@
 #   buildstream-2.8.1   a client whose input roots are root file systems; from PyPI
 #   fastjet-3.5.2.0, pyerfa-2.0.1.5   Python packages whose source archives have whole libraries in
 #                 them, FastJet (C++) and ERFA (C), that the end-to-end tests build
+#   grpcurl-1.9.3   a client of the interop tests of the transport, built from its source with Go
 #   minio         the S3 server of the tests, built from its source with Go, which takes minutes;
 #                 without Go the tests use another and say so
 set -euo pipefail
@@ -106,6 +107,27 @@ build_minio() (
   mv "$scratch/minio" .cache/tools/minio
 )
 
+build_grpcurl() (
+  mkdir -p .cache/tools
+  if [[ -x .cache/tools/grpcurl-$1 ]]; then
+    exit
+  fi
+  if ! command -v go >/dev/null; then
+    echo "Go is missing: the interop tests run without grpcurl and without a client of Go"
+    exit
+  fi
+  scratch=$(mktemp -d "$PWD/.cache/tools/.installing-XXXXXX")
+  trap 'rm -rf "$scratch"' EXIT
+  echo "Building grpcurl with Go"
+  if ! GOBIN=$scratch CGO_ENABLED=0 go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$1" \
+    >"$scratch/log" 2>&1; then
+    tail -n 20 "$scratch/log" >&2
+    echo "Go could not build grpcurl. Is the network there?" >&2
+    exit 1
+  fi
+  mv "$scratch/grpcurl" ".cache/tools/grpcurl-$1"
+)
+
 for tool in "$@"; do
   case $tool in
     bazel-2.1.0) install "$tool" @bazel/bazel-linux_x64@2.1.0 bazel-2.1.0-linux-x86_64 ;;
@@ -113,6 +135,7 @@ for tool in "$@"; do
     buildstream-2.8.1) install_packages "$tool" tests/e2e/buildstream/requirements.txt ;;
     fastjet-3.5.2.0) unpack_source fastjet 3.5.2.0 \
       4f01dcf8c42031efe680d74d4a3d0c2301d99c46dbea21d81d9b8006865b81b7 ;;
+    grpcurl-1.9.3) build_grpcurl 1.9.3 ;;
     minio) build_minio ;;
     pyerfa-2.0.1.5) unpack_source pyerfa 2.0.1.5 \
       17d6b24fe4846c65d5e7d8c362dcb08199dc63b30a236aedd73875cc83e1f6c0 ;;

@@ -16,6 +16,7 @@ from reapi.core.finding import Finding
 
 from .check_auth import check_auth
 from .check_sandbox import check_sandbox
+from .check_transport import check_transport
 from .check_upstream import check_upstream
 from .config import ServerConfig
 
@@ -155,6 +156,7 @@ def _check_state(config: ServerConfig) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[ServerConfig], Iterator[Finding]], ...] = (
+    check_transport,
     check_auth,
     _check_data_dir,
     _check_state,

@@ -63,8 +63,11 @@ def _own(token: str, identities: Identities) -> Finding:
 def _open(config: ServerConfig) -> Finding:
     listen = config.server.listen
     host = listen.rpartition(":")[0].strip("[]")
-    if config.server.roles == ("executor",) or _is_loopback(host):
+    is_local = config.server.is_on_socket or _is_loopback(host)
+    if config.server.roles == ("executor",) or is_local:
         return Finding(_NAME, "ok", "nobody is asked for a token")
+    if config.server.tls_client_ca_file is not None:
+        return Finding(_NAME, "ok", "whoever has a certificate may do everything")
     return Finding(
         _NAME,
         "warning",

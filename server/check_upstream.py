@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from reapi.clients.capabilities import get_status
 from reapi.clients.channel import Channel
 from reapi.clients.model import ServerStatus
+from reapi.clients.tls import ClientTls
 from reapi.core.errors import InvalidArgument, ReapiError
 from reapi.core.finding import Finding
 
@@ -25,7 +26,8 @@ def check_upstream(config: ServerConfig) -> Iterator[Finding]:
         name = f"upstream {server.endpoint}"
         try:
             token = config.auth.read_token()
-            statuses = asyncio.run(_ask(server.endpoint, sorted(names), token))
+            tls = config.connections.tls()
+            statuses = asyncio.run(_ask(server.endpoint, sorted(names), token, tls))
         except InvalidArgument as error:
             advice = "serve the same server.instance_names here and there"
             yield Finding(name, "failed", error.message, advice)
@@ -36,9 +38,16 @@ def check_upstream(config: ServerConfig) -> Iterator[Finding]:
             yield _finding(name, statuses)
 
 
-async def _ask(endpoint: str, instance_names: list[str], token: str | None) -> list[ServerStatus]:
+async def _ask(
+    endpoint: str, instance_names: list[str], token: str | None, tls: ClientTls
+) -> list[ServerStatus]:
     channel = Channel(
-        endpoint, tool_name="reapi-check", token=token, is_invocation=False, patience_seconds=0
+        endpoint,
+        tool_name="reapi-check",
+        token=token,
+        tls=tls,
+        is_invocation=False,
+        patience_seconds=0,
     )
     async with channel:
         return [

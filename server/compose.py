@@ -30,7 +30,6 @@ from .forward import SERVICE_NAMES, SchedulerForwarder
 from .office import Office
 from .scheduler_logs import SchedulerLogs
 from .scheduler_role import open_term
-from .scheduler_section import ShardSection
 from .sharding import Shard, ShardedForwarder
 from .storage_config import storage_config
 from .tokens import Tokens, make_tokens
@@ -93,11 +92,11 @@ async def compose(
         ask = office.ask
         registry.register(ClusterMetrics(office.view))
     elif config.scheduler.shards:
-        forwarder = await _sharded(config.scheduler.shards, storage, instances, stack, own_token)
+        forwarder = await _sharded(config, storage, instances, stack, own_token)
         scheduler_methods = forwarder.methods()
         ask = forwarder.ask
     elif config.scheduler.endpoint is not None:
-        forwarder = await _forwarder(config.scheduler.endpoint, stack, own_token)
+        forwarder = await _forwarder(config.scheduler.endpoint, config, stack, own_token)
         scheduler_methods = forwarder.methods()
         ask = forwarder.ask
     methods = list(scheduler_methods)
@@ -126,13 +125,16 @@ async def compose(
     )
 
 
-async def _forwarder(endpoint: str, stack: AsyncExitStack, token: str | None) -> SchedulerForwarder:
-    schedulers = Schedulers(endpoint, tool_name="reapi-frontend", token=token)
+async def _forwarder(
+    endpoint: str, config: ServerConfig, stack: AsyncExitStack, token: str | None
+) -> SchedulerForwarder:
+    tls = config.connections.tls()
+    schedulers = Schedulers(endpoint, tool_name="reapi-frontend", token=token, tls=tls)
     return SchedulerForwarder(await stack.enter_async_context(schedulers))
 
 
 async def _sharded(
-    sections: Sequence[ShardSection],
+    config: ServerConfig,
     storage: Storage,
     instances: Instances,
     stack: AsyncExitStack,
@@ -141,11 +143,11 @@ async def _sharded(
     shards = [
         Shard(
             section.name,
-            await _forwarder(section.endpoint, stack, token),
+            await _forwarder(section.endpoint, config, stack, token),
             None if section.instance_names is None else frozenset(section.instance_names),
             section.platform,
         )
-        for section in sections
+        for section in config.scheduler.shards
     ]
     return ShardedForwarder(shards, storage.reads, instances)
 

@@ -25,28 +25,12 @@ from reapi.core.errors import InvalidArgument
 from .auth_section import AuthSection
 from .executor_section import ExecutorSection
 from .scheduler_section import PlatformSection, SchedulerSection
-from .section import Positive, PositiveSeconds, Role, Section, Share
+from .section import Positive, Section, Share
+from .server_section import ConnectionsSection, ServerSection
 from .upstream_config import UpstreamSection, check_edge
 
 _UNKNOWN_INSTANCE = "unknown_instance"
 _WATERMARKS = "watermarks"
-
-
-class ServerSection(Section):
-    """[server]"""
-
-    # HOST:PORT of gRPC; port 0 takes a free one.
-    listen: str = "127.0.0.1:8980"
-    # HOST:PORT of HTTP: /healthz, /readyz, /cluster_healthz, /metrics.
-    http_listen: str = "127.0.0.1:8080"
-    # What this process does; all of it by default.
-    roles: tuple[Role, ...] = ("frontend", "scheduler", "executor")
-    # The instance names that are served; a request for another one is refused.
-    instance_names: tuple[str, ...] = ("", "main")
-    # Frontend processes, which share the port: one for each processor that shall serve.
-    processes: Annotated[int, Field(gt=0, le=256)] = 1
-    # How long running calls may take to end after SIGTERM.
-    drain_seconds: PositiveSeconds = 20
 
 
 class InstanceSection(Section):
@@ -189,6 +173,7 @@ class ServerConfig(Section):
     scheduler: SchedulerSection = SchedulerSection()
     executor: ExecutorSection = Field(default_factory=ExecutorSection)
     auth: AuthSection = AuthSection()
+    connections: ConnectionsSection = ConnectionsSection()
     # Unless set, this server keeps what is stored itself.
     upstream: UpstreamSection | None = None
 

@@ -97,7 +97,10 @@ async def open_edge(
         instance_name = config.server.instance_names[0]
     caller = ContextVar[bytes | None]("caller", default=None)
     token = config.auth.read_token()
-    upstream = await open_upstream(config.upstream, instance_name, caller, token, registry, stack)
+    tls = config.connections.tls()
+    upstream = await open_upstream(
+        config.upstream, instance_name, caller, token, tls, registry, stack
+    )
     record = config.data_dir / "owed.db"
     is_owing = config.upstream.write_back_max_bytes > 0
     if member == 0 and not is_owing and record.exists():
@@ -231,4 +234,5 @@ def _noting(method: Method, caller: ContextVar[bytes | None]) -> Method:
         caller.set(request_metadata_header(call))
         return handler(request, call)
 
-    return replace(method, handler=noting)
+    # Nothing is answered from memory: the upstream is asked.
+    return replace(method, handler=noting, starts_at_once=False)

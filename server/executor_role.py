@@ -37,7 +37,8 @@ async def run_executor(
     """
     async with AsyncExitStack() as stack:
         endpoint = config.scheduler.endpoint or _DEFAULT_SCHEDULER
-        schedulers = Schedulers(endpoint, tool_name=_EXECUTOR, token=token)
+        tls = config.connections.tls()
+        schedulers = Schedulers(endpoint, tool_name=_EXECUTOR, token=token, tls=tls)
         await stack.enter_async_context(schedulers)
         blob_store = await _executor_blobs(config, endpoint, token, registry, stack)
         worker = await stack.enter_async_context(
@@ -77,6 +78,7 @@ async def _executor_blobs(
         frontend,
         tool_name=_EXECUTOR,
         token=token,
+        tls=config.connections.tls(),
         is_invocation=False,
         patience_seconds=config.executor.storage_patience_seconds,
     )

@@ -33,7 +33,6 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     operations_pb2.DESCRIPTOR.services_by_name["Operations"],
     scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"],
     worker_pb2.DESCRIPTOR.services_by_name["WorkerService"],
-    scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"],
 )
 SERVICE_NAMES = frozenset(service.full_name for service in SERVICES)
 

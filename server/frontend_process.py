@@ -15,14 +15,12 @@ from typing import Self
 import uvloop
 
 from reapi.core.errors import ReapiError
-from reapi.core.middleware import wrap
-from reapi.core.rpc import RpcServer
-from reapi.core.rpc_metrics import RpcMetrics
 
 from .child_process import ChildProcess
 from .compose import compose
 from .config import ServerConfig
 from .lifecycle import stop_signals
+from .listener import Listener
 from .logs import set_up_logs
 from .metrics import make_registry, snapshot
 from .parent_process import Handler, ParentProcess
@@ -91,16 +89,11 @@ async def _serve(member: int) -> None:
             config = parent.config
             registry = make_registry()
             handlers: dict[str, Handler] = {"metrics": lambda: snapshot(registry)}
-            listener = asyncio.create_task(_listen(parent, handlers))
-            stack.callback(listener.cancel)
+            hearing = asyncio.create_task(_listen(parent, handlers))
+            stack.callback(hearing.cancel)
+            listener = Listener(config.server, registry)
             api = await compose(config, registry, stack, member=member, own_token=parent.own_token)
-            rpc = await stack.enter_async_context(
-                RpcServer(
-                    wrap(api.methods, RpcMetrics(registry)),
-                    listen=config.server.listen,
-                    shares_port=True,
-                )
-            )
+            rpc = await stack.enter_async_context(listener.public(api.methods, shares_port=True))
             handlers["stop serving"] = api.health.stop_serving
             parent.say_ready()
             await stop.wait()

@@ -2,12 +2,11 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
-from prometheus_client import CollectorRegistry
-
-from reapi.core.middleware import wrap
-from reapi.core.rpc import RpcServer, refuse_port_in_use
-from reapi.core.rpc_metrics import RpcMetrics
+from reapi.core.listening import address_in_use, refuse_port_in_use
+from reapi.core.rpc import RpcServer
 
 from .compose import Api, compose
 from .config import ServerConfig
@@ -16,6 +15,7 @@ from .executor_role import run_executor
 from .frontend_process import FrontendProcesses
 from .http import make_app, serve_http
 from .lifecycle import stop_signals
+from .listener import Listener
 from .metrics import ServerMetrics, make_registry
 from .roles import check_roles
 from .sandbox_probe import probe_sandbox
@@ -43,7 +43,7 @@ async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
         ServerMetrics(registry).exposition, lambda: "draining" if stop.is_set() else None
     )
     async with serve_http(app, config.server.http_listen) as http_port:
-        ready = f"ready http={_address(config.server.http_listen, http_port)}"
+        ready = f"ready http={address_in_use(config.server.http_listen, http_port)}"
         token = make_own_token(config.auth)
         await run_executor(config, stop, lambda: print(ready, flush=True), registry, token)
 
@@ -52,14 +52,14 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
     if "executor" in config.server.roles and config.executor.sandbox in ("bubblewrap", "required"):
         await probe_sandbox(config)  # the executor itself could only end again and again
     registry = make_registry()
+    listener = Listener(config.server, registry)
     own_token = make_own_token(config.auth)
     async with AsyncExitStack() as stack:
         api = await compose(config, registry, stack, own_token=own_token)
-        rpc = await stack.enter_async_context(_public_server(config, api, registry))
-        grpc_address = _address(config.server.listen, rpc.port)
-        scheduler = await _scheduler_endpoint(config, api, registry, grpc_address, stack)
+        rpc = await stack.enter_async_context(_public_server(config, api, listener))
+        inside = await _inside(config, api, listener, rpc.address, stack)
         frontends = FrontendProcesses(
-            _frontend_config(config, grpc_address, scheduler),
+            _frontend_config(config, rpc.address, inside.scheduler),
             _further_frontends(config),
             own_token,
         )
@@ -75,9 +75,10 @@ async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
         await stack.enter_async_context(frontends)
         await frontends.first_ready()
         # The executor drains first: it needs the CAS for the outputs of what still runs.
-        async with _executor_if_wanted(config, grpc_address, scheduler, own_token):
-            http_address = _address(config.server.http_listen, http_port)
-            print(f"ready grpc={grpc_address} http={http_address}", flush=True)
+        async with _executor_if_wanted(config, inside, own_token):
+            http_address = address_in_use(config.server.http_listen, http_port)
+            served = f"grpc={rpc.address} http={http_address} transport={listener.transport}"
+            print(f"ready {served}", flush=True)
             await stop.wait()
             api.health.stop_serving()
             frontends.stop_serving()
@@ -91,46 +92,45 @@ def _further_frontends(config: ServerConfig) -> int:
     return config.server.processes - 1 if "frontend" in config.server.roles else 0
 
 
-def _public_server(config: ServerConfig, api: Api, registry: CollectorRegistry) -> RpcServer:
+def _public_server(config: ServerConfig, api: Api, listener: Listener) -> RpcServer:
     shares_port = _further_frontends(config) > 0
     if shares_port:
         refuse_port_in_use(config.server.listen)
-    methods = wrap(api.methods, RpcMetrics(registry))
-    return RpcServer(methods, listen=config.server.listen, shares_port=shares_port)
+    return listener.public(api.methods, shares_port=shares_port)
 
 
-async def _scheduler_endpoint(
-    config: ServerConfig,
-    api: Api,
-    registry: CollectorRegistry,
-    grpc_address: str,
-    stack: AsyncExitStack,
-) -> str | None:
-    """Where the children of this process find their scheduler; None when there is none.
+@dataclass(frozen=True)
+class _Inside:
+    """Where the children of this process find the rest of the server."""
 
-    Behind a shared port it may be any frontend that answers, so the scheduler has one of its own.
-    What arrives there was counted by a frontend already, so it is counted under another name. While
-    this scheduler stands by, the active one is at one of the addresses in the configuration.
+    frontend: str
+    scheduler: str | None
+    """None when there is none."""
+
+
+async def _inside(
+    config: ServerConfig, api: Api, listener: Listener, public: str, stack: AsyncExitStack
+) -> _Inside:
+    """Behind a shared port it may be any frontend that answers, so the scheduler has an address of
+    its own.
+
+    Where callers speak TLS, all is served once more on a socket that only this user can reach: the
+    certificate need not be one of this machine's, and no child needs one. While this scheduler
+    stands by, the active one is at one of the addresses in the configuration.
     """
+    has_children = _further_frontends(config) > 0 or "executor" in config.server.roles
+    frontend = scheduler = public
+    if listener.has_tls and has_children:
+        folder = stack.enter_context(TemporaryDirectory(prefix="reapi-"))
+        server = listener.internal(api.methods, f"unix:{folder}/server")
+        frontend = scheduler = (await stack.enter_async_context(server)).address
+    elif _further_frontends(config) > 0 and "scheduler" in config.server.roles:
+        server = listener.internal(api.scheduler_methods, _INTERNAL_LISTEN)
+        scheduler = (await stack.enter_async_context(server)).address
     if "scheduler" not in config.server.roles:
-        return config.scheduler.endpoint
+        return _Inside(frontend, config.scheduler.endpoint)
     others = config.scheduler.endpoint if config.storage.is_shared else None
-    own = await _own_scheduler(config, api, registry, grpc_address, stack)
-    return own if others is None else f"{own},{others}"
-
-
-async def _own_scheduler(
-    config: ServerConfig,
-    api: Api,
-    registry: CollectorRegistry,
-    grpc_address: str,
-    stack: AsyncExitStack,
-) -> str:
-    if _further_frontends(config) == 0:
-        return grpc_address
-    methods = wrap(api.scheduler_methods, RpcMetrics(registry, name="reapi_internal_rpc"))
-    server = await stack.enter_async_context(RpcServer(methods, listen=_INTERNAL_LISTEN))
-    return _address(_INTERNAL_LISTEN, server.port)
+    return _Inside(frontend, scheduler if others is None else f"{scheduler},{others}")
 
 
 def _frontend_config(
@@ -148,26 +148,22 @@ def _frontend_config(
 
 
 def _executor_if_wanted(
-    config: ServerConfig, grpc_address: str, scheduler: str | None, own_token: str | None
+    config: ServerConfig, inside: _Inside, own_token: str | None
 ) -> AbstractAsyncContextManager[object]:
-    """The executor of this server: blobs that are not stored directly go through this server's
-    port, if it serves them."""
+    """The executor of this server: blobs that are not stored directly go through its frontend, if
+    it has one."""
     if "executor" not in config.server.roles:
         return nullcontext()
     frontend = config.executor.frontend_endpoint
     is_direct = config.executor.storage == "direct"
     if not is_direct and frontend is None and "frontend" in config.server.roles:
-        frontend = grpc_address
+        frontend = inside.frontend
     return executor_child(
         config.model_copy(
             update={
-                "scheduler": config.scheduler.model_copy(update={"endpoint": scheduler}),
+                "scheduler": config.scheduler.model_copy(update={"endpoint": inside.scheduler}),
                 "executor": config.executor.model_copy(update={"frontend_endpoint": frontend}),
             }
         ),
         own_token,
     )
-
-
-def _address(listen: str, port: int) -> str:
-    return f"{listen.rpartition(':')[0]}:{port}"

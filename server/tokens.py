@@ -81,13 +81,14 @@ class Tokens:
         self._identities = read_tokens(file)
 
     def identify(self, call: Call) -> Identity:
-        """See Authenticator. The last of several authorization headers counts."""
+        """See Authenticator. The last of several authorization headers counts; what a proxy
+        made one header of is refused: it has a space after the comma."""
         header = call.metadata.get("authorization")
         if header is None:
             if self._anonymous is not None:
                 return self._anonymous
             raise Unauthenticated(f"this server asks who calls: {_HOW_TO_SHOW}")
-        scheme, _, token = str(header).partition(" ")
+        scheme, _, token = str(header).rpartition(",")[2].partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated(f"this server takes bearer tokens only: {_HOW_TO_SHOW}")
         digest = digest_of_token(token.strip())

@@ -15,6 +15,7 @@ from reapi.cas.stores.sharded_results import ShardedResults
 from reapi.clients.action_cache import RemoteActionCache
 from reapi.clients.blobs import RemoteBlobStore
 from reapi.clients.channel import Channel
+from reapi.clients.tls import ClientTls
 from reapi.core.interfaces import ActionCache, BlobStore
 
 from .reachability import Reachability
@@ -58,12 +59,14 @@ async def open_upstream(
     instance_name: str,
     caller: ContextVar[bytes | None],
     token: str | None,
+    tls: ClientTls,
     registry: CollectorRegistry,
     stack: AsyncExitStack,
 ) -> Upstream:
     """Connections to all servers, closed with `stack`; none needs to be there yet.
 
-    Calls are made in the name of `caller` with `token`, blobs are those of `instance_name`.
+    Calls are made in the name of `caller` with `token`, blobs are those of `instance_name`; `tls`
+    is for servers of grpcs://.
     """
     # Of two mirrors the other one is asked at once.
     patience_seconds = 0 if section.combine == "mirror" else _PATIENCE_SECONDS
@@ -73,6 +76,7 @@ async def open_upstream(
                 server.endpoint,
                 tool_name="reapi-edge",
                 token=token,
+                tls=tls,
                 is_invocation=False,
                 patience_seconds=patience_seconds,
                 request_metadata=caller,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from reapi.clients.channel import parse_address
+from reapi.clients.address import parse_address
 from reapi.core.errors import InvalidArgument
 
 from .section import Section
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class UpstreamServer(Section):
     """[[upstream.servers]]"""
 
-    # HOST:PORT.
+    # HOST:PORT, or grpcs://HOST:PORT where TLS is spoken.
     endpoint: str
     # With combine = "shard", twice the weight gets twice the blobs.
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
@@ -27,7 +27,7 @@ class UpstreamServer(Section):
     @classmethod
     def _check_endpoint(cls, endpoint: str) -> str:
         try:
-            return parse_address(endpoint)
+            return str(parse_address(endpoint))
         except InvalidArgument as error:
             raise ValueError(error.message) from error
 

@@ -1,5 +1,6 @@
 """Certificates of 127.0.0.1, for servers that speak TLS."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -21,10 +22,12 @@ def private_pem(key: Key) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, form, no_password)
 
 
-def certificate(name: str, key: Key, authority: Key) -> bytes:
-    """Of 127.0.0.1, signed by an authority, or the authority's own."""
+def certificate(name: str, key: Key, authority: Key, *, hosts: Sequence[str] = ()) -> bytes:
+    """Of 127.0.0.1 and of `hosts`, signed by an authority, or the authority's own."""
     now = datetime.now(UTC)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    addresses = x509.SubjectAlternativeName(
+        [x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, hosts)]
+    )
     is_authority = x509.BasicConstraints(ca=key is authority, path_length=None)
     made = (
         x509.CertificateBuilder()

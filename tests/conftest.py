@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from reapi.cas.objects.s3_config import S3Config
+from tests import transport
 from tests.minio import S3Server, build_minio, has_minio, new_bucket
 from tests.postgresql import postgresql_dsn, postgresql_server
 
@@ -16,6 +17,8 @@ __all__ = ["open_path", "postgresql_dsn", "postgresql_server"]
 
 # Before any channel is made: what gRPC does in a forked child may crash it before its exec.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+os.environ.update(transport.environment())
 
 # The same examples in each run, and none refused because the machine is busy.
 settings.register_profile(
@@ -25,10 +28,9 @@ settings.load_profile("reapi")
 
 
 def pytest_report_header() -> str:
-    """Which S3 server the tests use."""
-    if has_minio():
-        return "S3: MinIO"
-    return "S3: moto, for there is no Go to build MinIO with; tests that need MinIO are skipped"
+    """Which S3 server the tests use, and which transport."""
+    s3 = "moto, for there is no Go to build MinIO with; tests that need MinIO are skipped"
+    return f"gRPC: {transport.chosen()}; S3: {'MinIO' if has_minio() else s3}"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
+from tests import transport
+
 START_DEADLINE_SECONDS = 60
 STOP_DEADLINE_SECONDS = 60
 
@@ -38,7 +40,7 @@ class ServerProcess:
         shown = (
             {"REAPI_EXECUTOR__SANDBOX_PATHS": json.dumps([str(gates)])} if gates.exists() else {}
         )
-        self._environment = kept | shown | (environment or {})
+        self._environment = kept | transport.environment() | shown | (environment or {})
         self._log = data_dir.with_name(data_dir.name + ".log")
         self._was_killed = False
         self._was_terminated = False

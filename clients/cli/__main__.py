@@ -27,9 +27,12 @@ from . import (
 from .exit_codes import FAILED, INTERRUPTED
 
 EPILOG = """\b
-Settings come from flags, then REAPI_SERVER, REAPI_INSTANCE, REAPI_TOKEN_FILE and
-REAPI_DIGEST_FUNCTION, then reapi.toml in this directory or above, then ~/.config/reapi/config.toml
-(keys: server, instance_name, token_file, digest_function).
+Settings come from flags, then REAPI_SERVER, REAPI_INSTANCE, REAPI_TOKEN_FILE,
+REAPI_DIGEST_FUNCTION, REAPI_TLS_CA_FILE, REAPI_TLS_CLIENT_CERTIFICATE_FILE and
+REAPI_TLS_CLIENT_KEY_FILE, then reapi.toml in this directory or above, then
+~/.config/reapi/config.toml (keys: the same in lower case without REAPI_, but instance_name).
+\b
+A server is grpc://HOST:PORT, grpcs://HOST:PORT where it speaks TLS, or unix:/PATH.
 \b
 Exit codes: 0 well, 125 any failure of reapi-cli itself, 130 interrupted; `run` exits with the code
 of its command, 124 when the command timed out; `pipeline` with 1 when one failed.

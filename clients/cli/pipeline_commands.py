@@ -181,6 +181,7 @@ def _run(
             settings.server,
             instance_name=settings.instance_name,
             token=settings.read_token(),
+            tls=settings.tls,
             function=function_named(settings.digest_function),
         )
         with ProgressLine() as line:

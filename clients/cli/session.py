@@ -38,6 +38,7 @@ def with_client(work: "Callable[[Client], Awaitable[T]]") -> T:
             settings.server,
             instance_name=settings.instance_name,
             token=settings.read_token(),
+            tls=settings.tls,
             digest_function=settings.digest_function,
             tool_name="reapi-cli",
         )

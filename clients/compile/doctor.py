@@ -83,13 +83,7 @@ async def _compile(engines: Engines, invocation: Invocation) -> str:
 def _environment(scratch: str, settings: Settings) -> dict[str, str]:
     """That of the caller, for whom nothing below the scratch directory is temporary."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("REAPI_CC_")}
-    return found | {
-        "REAPI_CC_ROOT": scratch,
-        "REAPI_SERVER": settings.server,
-        "REAPI_INSTANCE": settings.instance_name,
-        "REAPI_DIGEST_FUNCTION": settings.digest_function,
-        **({"REAPI_TOKEN_FILE": settings.token_file} if settings.token_file else {}),
-    }
+    return found | {"REAPI_CC_ROOT": scratch} | settings.variables()
 
 
 def _write_source(scratch: str, name: str) -> None:

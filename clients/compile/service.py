@@ -82,6 +82,7 @@ class Service:
             settings.server,
             tool_name=tool_name,
             token=settings.read_token(),
+            tls=settings.tls,
             patience_seconds=_PATIENCE_SECONDS,
             silence_seconds=_SILENCE_SECONDS,
         )

@@ -17,6 +17,7 @@ from reapi.clients.model import Entry, Progress, RunResult
 from reapi.clients.progress import OnProgress
 from reapi.clients.remote_tree import Entries
 from reapi.clients.run import OnRunProgress, Runner
+from reapi.clients.tls import SYSTEM_TLS, ClientTls
 from reapi.clients.upload import upload
 from reapi.clients.workers import list_workers
 from reapi.core.digest import Digest, DigestFunction
@@ -39,12 +40,20 @@ class Remote:
     """
 
     def __init__(
-        self, server: str, *, instance_name: str, token: str | None, function: DigestFunction
+        self,
+        server: str,
+        *,
+        instance_name: str,
+        token: str | None,
+        function: DigestFunction,
+        tls: ClientTls = SYSTEM_TLS,
     ) -> None:
         self.function = function
         self._instance_name = instance_name
         self._invocation_id = str(uuid.uuid4())
-        self._channel = Channel(server, tool_name=_TOOL, token=token, request_metadata=_CALLER)
+        self._channel = Channel(
+            server, tool_name=_TOOL, token=token, tls=tls, request_metadata=_CALLER
+        )
         self._store = RemoteBlobStore(self._channel, instance_name)
         self._runner = Runner(self._channel, self._store, instance_name)
         self._fleet = Fleet(self._channel)

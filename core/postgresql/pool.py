@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import asyncpg
 
+from reapi.core.at_once import in_task
 from reapi.core.errors import FailedPrecondition, InvalidArgument
 
 from .dsn import Dsn
@@ -107,6 +108,7 @@ class PostgresqlPool:
             return await self._attempt(operation)
 
     async def _attempt(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
+        await in_task()  # the driver's timeouts need one
         connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
         try:
             return await operation(connection)

@@ -12,11 +12,12 @@ from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.core.interfaces import Call
 from reapi.core.middleware import wrap
-from reapi.core.rpc import Method, RpcServer
+from reapi.core.rpc import Method
 from reapi.core.rpc_metrics import RpcMetrics
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.instances import INSTANCES
 from tests.fakes.raw_client import RawClient, raw_client
+from tests.transport import rpc_server
 
 OUR_FAULT = ("INTERNAL", "UNKNOWN")
 
@@ -41,7 +42,7 @@ async def checked_client(storage: Storage) -> AsyncIterator[RawClient]:
     table = [_noting_peers(method, peers) for method in wrap(methods, RpcMetrics(registry))]
     with _log_lines() as lines:
         async with (
-            RpcServer(table, listen="127.0.0.1:0") as server,
+            rpc_server(table) as server,
             raw_client(f"127.0.0.1:{server.port}") as client,
         ):
             yield client

@@ -12,6 +12,7 @@ import uvloop
 
 from reapi.server.config import ServerConfig
 from reapi.server.serve import serve
+from tests import transport
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
@@ -58,7 +59,12 @@ class ForkedServer:
 def _serve(data_dir: Path, log: Path, ready: Connection) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
-    server = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0", "roles": ["frontend"]}
+    server = {
+        "listen": "127.0.0.1:0",
+        "http_listen": "127.0.0.1:0",
+        "roles": ["frontend"],
+        "transport": transport.SETTING,
+    }
     config = ServerConfig.model_validate({"data_dir": data_dir, "server": server})
     sys.stdout = open(ready.fileno(), "w", closefd=False)  # noqa: SIM115
     uvloop.run(serve(config))

@@ -13,9 +13,9 @@ from reapi.cas.services import services
 from reapi.cas.storage import Storage
 from reapi.core.instances import Instances
 from reapi.core.middleware import wrap
-from reapi.core.rpc import RpcServer
 from reapi.core.rpc_metrics import RpcMetrics
 from tests.fakes.instances import INSTANCES
+from tests.transport import rpc_server
 
 INLINE_MAX_BYTES = 1000
 """Small, so that tests reach files with few bytes."""
@@ -67,5 +67,5 @@ async def serving(
     """The address of a real server of the storage's services, wrapped as in production."""
     methods = services(storage, instances, has_execution=has_execution)
     metrics = RpcMetrics(CollectorRegistry())
-    async with RpcServer(wrap(methods, metrics), listen="127.0.0.1:0") as server:
+    async with rpc_server(wrap(methods, metrics)) as server:
         yield f"127.0.0.1:{server.port}"

@@ -27,6 +27,7 @@ from reapi.protos.google.bytestream import bytestream_pb2 as bs_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 from tests.fakes.fake_execution import FakeExecution
 from tests.fakes.memory_store import MemoryActionCache, MemoryBlobStore
+from tests.transport import rpc_server
 
 
 class FakeReapiServer:
@@ -55,7 +56,7 @@ class FakeReapiServer:
         self._server: RpcServer
 
     async def __aenter__(self) -> Self:
-        self._server = RpcServer(self._methods(), listen="127.0.0.1:0")
+        self._server = rpc_server(self._methods())
         await self._server.__aenter__()
         return self
 

@@ -18,7 +18,6 @@ from reapi.clients.channel import Channel
 from reapi.clients.methods import EXECUTE, GET_ACTION_RESULT, WAIT_EXECUTION
 from reapi.core.digest import SHA256, Digest, DigestFunction, digest_of
 from reapi.core.middleware import wrap
-from reapi.core.rpc import RpcServer
 from reapi.core.rpc_metrics import RpcMetrics
 from reapi.executor.sandbox_choice import SandboxSetting
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
@@ -28,6 +27,7 @@ from reapi.server.executor_role import run_executor
 from reapi.server.executor_section import ExecutorSection
 from reapi.server.limits_section import LimitsSection
 from tests.fakes.memory_store import MemoryBlobStore
+from tests.transport import rpc_server
 from tests.unit.executor.harness import Tree, add_tree
 from tests.unit.scheduler.harness import metadata_of, response_of
 
@@ -197,7 +197,7 @@ async def open_system(folder: Path, **sections: Mapping[str, Any]) -> AsyncItera
     async with AsyncExitStack() as stack:
         api = await compose(config, registry, stack)
         methods = wrap(api.methods, RpcMetrics(registry))
-        server = await stack.enter_async_context(RpcServer(methods, listen=config.server.listen))
+        server = await stack.enter_async_context(rpc_server(methods, listen=config.server.listen))
         address = f"127.0.0.1:{server.port}"
         channel = await stack.enter_async_context(Channel(address))
         yield System(config, address, channel, folder)

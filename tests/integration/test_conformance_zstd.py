@@ -12,7 +12,6 @@ from reapi.cas.storage import Storage
 from reapi.core.compression import compress_blob, decompress_blob
 from reapi.core.digest import Digest, digest_of
 from reapi.core.resource_name import read_name, write_name
-from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
 from tests.fakes.checked_client import checked_client
@@ -38,6 +37,7 @@ from tests.integration.zstd_calls import (
     store,
     write,
 )
+from tests.transport import rpc_server
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ async def test_BS9_stored_frames_are_passed_on_as_they_are(storage: Storage) -> 
         storage.blobs, storage.uploads, INSTANCES, StoredFrames(text, frame)
     )
     async with (
-        RpcServer(service.methods(), listen="127.0.0.1:0") as server,
+        rpc_server(service.methods()) as server,
         raw_client(f"127.0.0.1:{server.port}") as client,
     ):
         request = ReadRequest(resource_name=read_name("", text, ZSTD))

@@ -9,9 +9,9 @@ from reapi.clients.channel import Channel
 from reapi.clients.fleet import Fleet
 from reapi.clients.methods import EXECUTE
 from reapi.clients.workers import list_workers
-from reapi.core.rpc import RpcServer
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import ExecuteRequest
 from tests.integration.system import Gate, Notes, System, checked, sh
+from tests.transport import rpc_server
 from tests.unit.scheduler.harness import FakeWorker, Scheduler, metadata_of, response_of
 
 _CALLERS = 500
@@ -68,7 +68,7 @@ async def test_reliability_L6_callers_who_leave_leave_no_orphans(tmp_path: Path)
     """In short: 30 % of the calls are cancelled, and soon nothing is queued or runs."""
     async with (
         Scheduler(tmp_path / "scheduler.db", unwatched_seconds=0.05) as scheduler,
-        RpcServer(scheduler.execution.methods(), listen="127.0.0.1:0") as server,
+        rpc_server(scheduler.execution.methods()) as server,
         Channel(f"127.0.0.1:{server.port}") as channel,
     ):
         workers = [FakeWorker(scheduler, f"w{number}", slots=8) for number in range(4)]

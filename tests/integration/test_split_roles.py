@@ -19,6 +19,7 @@ from reapi.core.rpc_metrics import RpcMetrics
 from reapi.server.compose import compose
 from reapi.server.config import ServerConfig
 from tests.integration.system import System, sh
+from tests.transport import rpc_server
 
 
 async def _server(config: ServerConfig, member: int, stack: AsyncExitStack) -> RpcServer:
@@ -26,7 +27,7 @@ async def _server(config: ServerConfig, member: int, stack: AsyncExitStack) -> R
     registry = CollectorRegistry()
     token = config.auth.read_token()
     api = await compose(config, registry, stack, member=member, own_token=token)
-    return RpcServer(wrap(api.methods, RpcMetrics(registry)), listen="127.0.0.1:0")
+    return rpc_server(wrap(api.methods, RpcMetrics(registry)))
 
 
 @asynccontextmanager

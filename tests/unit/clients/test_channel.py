@@ -32,7 +32,15 @@ ASK = GetCapabilitiesRequest()
 
 @pytest.mark.parametrize(
     "server",
-    ["http://host:80", "host", "host:", ":8980", "grpc://host", "grpcs://host:1", "host:99999"],
+    [
+        "http://host:80",
+        "host",
+        "host:",
+        ":8980",
+        "grpc://host",
+        "grpcs://host",
+        "host:99999",
+    ],
 )
 def test_an_address_without_host_and_port_is_refused(server: str) -> None:
     with pytest.raises(InvalidArgument, match="HOST:PORT"):

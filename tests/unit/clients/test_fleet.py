@@ -8,12 +8,13 @@ from reapi.clients.channel import Channel
 from reapi.clients.fleet import DrainProgress, Fleet
 from reapi.core.errors import InvalidArgument, ReapiError, Unavailable
 from reapi.core.interfaces import Call
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import bind
 from reapi.protos.reapi.scheduler.v1.scheduler_pb2 import (
     DESCRIPTOR,
     DrainWorkersRequest,
     DrainWorkersResponse,
 )
+from tests.transport import rpc_server
 
 
 class FakeScheduler:
@@ -37,7 +38,7 @@ async def drained(scheduler: FakeScheduler) -> list[DrainProgress]:
     service = DESCRIPTOR.services_by_name["SchedulerService"]
     rows = bind(service, {"DrainWorkers": scheduler.drain})
     async with (
-        RpcServer(rows, listen="127.0.0.1:0") as server,
+        rpc_server(rows) as server,
         Channel(f"127.0.0.1:{server.port}") as channel,
     ):
         return [progress async for progress in Fleet(channel).drain("a*")]

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2
@@ -14,9 +15,12 @@ from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import InvalidArgument, Unavailable
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import bind
+from reapi.core.tls import ServerTls, TlsFiles
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
+from tests.tls_files import TlsFolder
+from tests.transport import rpc_server
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
@@ -36,7 +40,7 @@ class FakeScheduler:
             *bind(HEALTH, {"Watch": self._watch}),
             *bind(WORKERS, {"Connect": self._connect}),
         ]
-        self.server = RpcServer(rows, listen="127.0.0.1:0")
+        self.server = rpc_server(rows)
 
     @property
     def address(self) -> str:
@@ -199,3 +203,25 @@ async def test_a_name_stands_for_all_of_its_addresses_of_now(
 async def test_an_address_without_a_port_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="no port"):
         Schedulers("127.0.0.1:1,host", tool_name="test")
+
+
+@pytest.mark.parametrize(("hosts", "is_known"), [(("schedulers",), True), ((), False)])
+async def test_by_tls_the_certificate_must_have_the_name_and_not_its_address_of_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hosts: Sequence[str], is_known: bool
+) -> None:
+    async def resolve(_: object, host: str, port: str, **kinds: int) -> list[object]:
+        assert host == "schedulers"
+        return [(socket.AF_INET, kinds["type"], 6, "", ("127.0.0.1", int(port)))]
+
+    files = TlsFolder(tmp_path)
+    tls = ServerTls(TlsFiles(*files.pair("server", *hosts)))
+    health = HealthService(frozenset({EXECUTION}))
+    monkeypatch.setattr("asyncio.BaseEventLoop.getaddrinfo", resolve)
+    async with rpc_server(health.methods(), tls=tls) as server:
+        endpoint = f"grpcs://schedulers:{server.port}"
+        async with Schedulers(endpoint, tool_name="test", tls=files.client()) as schedulers:
+            if is_known:
+                assert (await schedulers.next_active()).address == f"grpcs://{server.address}"
+            else:
+                with pytest.raises(Unavailable):
+                    await schedulers.next_active(0)

@@ -70,9 +70,26 @@ def test_a_token_file_is_relative_to_the_file_that_names_it(tmp_path: Path, home
     assert load(tmp_path / "below", home).read_token() == "secret"
 
 
-@pytest.mark.parametrize("content", [None, "", "two\nlines", "\xff"])
+@pytest.mark.parametrize("content", [None, "", "two\nlines", "two,parts", "\xff"])
 def test_a_token_file_without_a_token_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "token").write_text(content)
     with pytest.raises(InvalidArgument, match="token"):
         Settings(token_file=str(tmp_path / "token")).read_token()
+
+
+def test_tls_files_are_relative_to_the_file_that_names_them(tmp_path: Path, home: Path) -> None:
+    (home / "reapi/config.toml").write_text('tls_ca_file = "ca.pem"')
+    (tmp_path / "reapi.toml").write_text(
+        'tls_client_certificate_file = "me.pem"\ntls_client_key_file = "/keys/me"'
+    )
+    tls = load(tmp_path, home).tls
+    assert tls.ca_file == str(home / "reapi/ca.pem")
+    assert (tls.certificate_file, tls.key_file) == (str(tmp_path / "me.pem"), "/keys/me")
+    assert load(tmp_path, home, REAPI_TLS_CA_FILE="other").tls.ca_file == "other"
+
+
+def test_settings_can_be_handed_on_as_variables(tmp_path: Path, home: Path) -> None:
+    settings = Settings("grpcs://host:1", "name", "token", "BLAKE3", "ca", "certificate", "key")
+    assert load(tmp_path, home, **settings.variables()) == settings
+    assert load(tmp_path, home, **Settings().variables()) == Settings()

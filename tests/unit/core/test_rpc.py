@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry
 from reapi.core.errors import BlobsMissing, NotFound, Unavailable
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
+from reapi.core.listening import refuse_port_in_use
 from reapi.core.middleware import wrap
 from reapi.core.reflection import ReflectionService
 from reapi.core.request_metadata import REQUEST_METADATA_KEY, request_metadata
-from reapi.core.rpc import RpcServer, bind, refuse_port_in_use
+from reapi.core.rpc import bind
 from reapi.core.rpc_metrics import RpcMetrics
 from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import RequestMetadata
 from reapi.protos.google.bytestream import bytestream_pb2
@@ -31,6 +32,7 @@ from reapi.protos.google.bytestream.bytestream_pb2 import (
     WriteResponse,
 )
 from tests.fakes.raw_client import RawService, code_of, details_of, failure_of
+from tests.transport import rpc_server
 
 SERVICE = bytestream_pb2.DESCRIPTOR.services_by_name["ByteStream"]
 
@@ -97,7 +99,7 @@ async def served() -> AsyncIterator[Served]:
     ]
     registry = CollectorRegistry()
     async with (
-        RpcServer(wrap(methods, RpcMetrics(registry)), listen="127.0.0.1:0") as server,
+        rpc_server(wrap(methods, RpcMetrics(registry))) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield Served(echo, registry, channel)
@@ -191,22 +193,22 @@ async def test_G8_Q_HDR_request_metadata_is_read_under_both_keys(served: Served)
 
 
 async def test_a_port_in_use_is_said_plainly(served: Served) -> None:
-    async with RpcServer([], listen="127.0.0.1:0") as server:
+    async with rpc_server([]) as server:
         with pytest.raises(Unavailable, match="in use"):
-            await RpcServer([], listen=f"127.0.0.1:{server.port}").__aenter__()
+            await rpc_server([], listen=f"127.0.0.1:{server.port}").__aenter__()
 
 
 async def test_servers_that_share_a_port_listen_together() -> None:
     async with (
-        RpcServer([], listen="127.0.0.1:0", shares_port=True) as first,
-        RpcServer([], listen=f"127.0.0.1:{first.port}", shares_port=True) as second,
+        rpc_server([], shares_port=True) as first,
+        rpc_server([], listen=f"127.0.0.1:{first.port}", shares_port=True) as second,
     ):
         assert second.port == first.port
 
 
 @pytest.mark.parametrize("shares_port", [False, True])
 async def test_a_port_in_use_is_refused_before_it_is_shared(shares_port: bool) -> None:
-    async with RpcServer([], listen="127.0.0.1:0", shares_port=shares_port) as server:
+    async with rpc_server([], shares_port=shares_port) as server:
         with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}: is the port in use"):
             refuse_port_in_use(f"127.0.0.1:{server.port}")
     refuse_port_in_use(f"127.0.0.1:{server.port}")
@@ -241,7 +243,7 @@ async def test_who_watches_health_hears_of_the_end_even_while_the_state_is_on_it
 async def test_health_answers_for_the_server_and_its_services() -> None:
     health = HealthService(frozenset({"a.Service"}))
     async with (
-        RpcServer(
+        rpc_server(
             wrap(health.methods(), RpcMetrics(CollectorRegistry())), listen="127.0.0.1:0"
         ) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
@@ -294,7 +296,7 @@ async def test_draining_lets_running_calls_end() -> None:
         return QueryWriteStatusResponse(committed_size=5)
 
     async with (
-        RpcServer(bind(SERVICE, {"QueryWriteStatus": slow}), listen="127.0.0.1:0") as server,
+        rpc_server(bind(SERVICE, {"QueryWriteStatus": slow})) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         client = RawService(channel, SERVICE)

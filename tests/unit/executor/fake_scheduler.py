@@ -6,9 +6,10 @@ from typing import Self
 
 from reapi.core.errors import Unavailable
 from reapi.core.interfaces import Call
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import bind
 from reapi.protos.reapi.worker.v1 import worker_pb2
 from reapi.protos.reapi.worker.v1.worker_pb2 import ConnectRequest, ConnectResponse, Lease, LeaseKey
+from tests.transport import rpc_server
 
 
 class Stream:
@@ -85,7 +86,7 @@ class FakeScheduler:
     def __init__(self) -> None:
         self._streams: asyncio.Queue[Stream] = asyncio.Queue()
         service = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-        self._server = RpcServer(bind(service, {"Connect": self._connect}), listen="127.0.0.1:0")
+        self._server = rpc_server(bind(service, {"Connect": self._connect}))
 
     async def __aenter__(self) -> Self:
         await self._server.__aenter__()

@@ -135,12 +135,35 @@ def test_an_instance_may_have_a_section_of_its_own(
             'shards = [{ name = "a", endpoint = "b:1" }, { name = "a", endpoint = "c:1" }]\n',
             "scheduler.shards: two of them have the same name",
         ),
+        ('[server]\ntls_key_file = "a"\n', "server: tls_certificate_file and tls_key_file belong"),
+        (
+            '[server]\ntls_client_ca_file = "a"\n',
+            "server: tls_client_ca_file needs tls_certificate_file",
+        ),
+        ('[server]\nlisten = "unix:here"\n', "server: listen: 'unix:here': write a socket as"),
+        ('[server]\nlisten = "unix:/a"\nprocesses = 2\n', "server: processes share a port"),
+        (
+            '[server]\nlisten = "unix:/a"\ntls_certificate_file = "a"\ntls_key_file = "b"\n',
+            "server: tls_certificate_file is for HOST:PORT",
+        ),
+        (
+            '[connections]\ntls_client_key_file = "a"\n',
+            "connections: tls_client_certificate_file and tls_client_key_file belong together",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         load_config(_write(tmp_path, text), {})
     assert expected in caught.value.message
+
+
+def test_a_transport_that_there_is_not_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REAPI_SERVER__TRANSPORT", raising=False)  # tests/conftest.py sets it
+    with pytest.raises(InvalidArgument, match=r"server\.transport: "):
+        load_config(_write(tmp_path, '[server]\ntransport = "fast"\n'), {})
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
@@ -259,7 +282,7 @@ def test_the_documented_configuration_is_complete_and_says_the_defaults(tmp_path
     sections = (
         *(defaults.server, defaults.storage, defaults.storage.blobs, defaults.storage.state),
         *(defaults.results, defaults.scheduler, defaults.executor, defaults.executor.limits),
-        defaults.auth,
+        *(defaults.auth, defaults.connections),
     )
     for section in (*map(type, sections), InstanceSection, ShardSection):
         for key in section.model_fields:

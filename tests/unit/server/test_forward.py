@@ -26,11 +26,12 @@ from reapi.core.errors import (
 )
 from reapi.core.health import HealthService
 from reapi.core.interfaces import Call
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
 from reapi.server.forward import SERVICE_NAMES, SchedulerForwarder
 from tests.fakes.raw_client import RawService, details_of, failure_of
+from tests.transport import rpc_server
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"]
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
@@ -161,7 +162,7 @@ async def frontend_of(scheduler_address: str) -> AsyncIterator[Frontend]:
             forwarder.reporting(partial(health.set_available, SERVICE_NAMES))
         )
         rows = [*forwarder.methods(), *health.methods()]
-        server = await stack.enter_async_context(RpcServer(rows, listen="127.0.0.1:0"))
+        server = await stack.enter_async_context(rpc_server(rows))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         yield Frontend(await stack.enter_async_context(channel), scheduler_address)
 
@@ -174,7 +175,7 @@ def scheduler() -> FakeScheduler:
 @pytest.fixture
 async def frontend(scheduler: FakeScheduler) -> AsyncIterator[Frontend]:
     async with (
-        RpcServer(scheduler.rows, listen="127.0.0.1:0") as server,
+        rpc_server(scheduler.rows) as server,
         frontend_of(f"127.0.0.1:{server.port}") as made,
     ):
         yield made
@@ -313,7 +314,7 @@ async def test_a_scheduler_that_is_away_is_named_with_a_time_to_come_back(
 async def test_a_scheduler_that_is_lost_ends_its_calls_as_unavailable_or_cancelled(
     scheduler: FakeScheduler,
 ) -> None:
-    async with RpcServer(scheduler.rows, listen="127.0.0.1:0") as server:
+    async with rpc_server(scheduler.rows) as server:
         stack = AsyncExitStack()
         frontend = await stack.enter_async_context(frontend_of(f"127.0.0.1:{server.port}"))
         call = frontend.execute(instance_name="stalls")
@@ -329,7 +330,7 @@ async def test_an_operation_is_followed_over_the_loss_of_its_scheduler(
 ) -> None:
     """The stream of the caller goes on with what WaitExecution says."""
     async with AsyncExitStack() as stack:
-        server = RpcServer(scheduler.rows, listen=quiet_address, shares_port=True)
+        server = rpc_server(scheduler.rows, listen=quiet_address, shares_port=True)
         await server.__aenter__()
         frontend = await stack.enter_async_context(frontend_of(quiet_address))
         call = frontend.execute(instance_name="stalls", execution_policy=_policy(1))
@@ -338,7 +339,7 @@ async def test_an_operation_is_followed_over_the_loss_of_its_scheduler(
         await server.__aexit__()
         successor = FakeScheduler()
         rows = [*successor.rows, *bind(EXECUTION, {"WaitExecution": successor.wait})]
-        await stack.enter_async_context(RpcServer(rows, listen=quiet_address, shares_port=True))
+        await stack.enter_async_context(rpc_server(rows, listen=quiet_address, shares_port=True))
         last = await call.read()
         assert last.done
         assert last.name == "0"
@@ -350,7 +351,7 @@ async def test_an_operation_that_nobody_knows_any_more_ends_as_its_scheduler_did
 ) -> None:
     """UNAVAILABLE: clients then ask for it by name, and start it anew when it is not found."""
     async with AsyncExitStack() as stack:
-        server = RpcServer(scheduler.rows, listen=quiet_address, shares_port=True)
+        server = rpc_server(scheduler.rows, listen=quiet_address, shares_port=True)
         await server.__aenter__()
         frontend = await stack.enter_async_context(frontend_of(quiet_address))
         call = frontend.execute(instance_name="stalls", execution_policy=_policy(1))
@@ -360,7 +361,7 @@ async def test_an_operation_that_nobody_knows_any_more_ends_as_its_scheduler_did
         successor = FakeScheduler()
         successor.failure = NotFound("no such operation")
         rows = [*successor.rows, *bind(EXECUTION, {"WaitExecution": successor.wait})]
-        await stack.enter_async_context(RpcServer(rows, listen=quiet_address, shares_port=True))
+        await stack.enter_async_context(rpc_server(rows, listen=quiet_address, shares_port=True))
         failure = await failure_of(call.read())
         assert failure.code() is grpc.StatusCode.UNAVAILABLE
         assert "the scheduler of 0 went away" in (failure.details() or "")
@@ -376,7 +377,7 @@ async def test_reliability_F9_execution_is_not_serving_while_its_scheduler_is_aw
     ):
         assert await anext(execution) == states.NOT_SERVING
         for _ in range(2):
-            async with RpcServer(scheduler.rows, listen=quiet_address, shares_port=True):
+            async with rpc_server(scheduler.rows, listen=quiet_address, shares_port=True):
                 assert await anext(execution) == states.SERVING
                 name = (await frontend.operations.GetOperation(GetOperationRequest(name="a"))).name
                 assert name == "a"

@@ -20,7 +20,7 @@ from google.protobuf.empty_pb2 import Empty
 from reapi.clients.schedulers import Schedulers
 from reapi.core.digest import Digest
 from reapi.core.interfaces import Call
-from reapi.core.rpc import RpcServer, bind
+from reapi.core.rpc import bind
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.reapi.scheduler.v1 import scheduler_pb2
 from reapi.protos.reapi.worker.v1 import worker_pb2
@@ -29,6 +29,7 @@ from reapi.server.sharding import Shard, ShardedForwarder
 from tests.fakes.instances import INSTANCES
 from tests.fakes.memory_store import MemoryBlobStore
 from tests.fakes.raw_client import RawService, code_of, failure_of
+from tests.transport import rpc_server
 
 EXECUTION = re_pb2.DESCRIPTOR.services_by_name["Execution"]
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
@@ -151,11 +152,11 @@ async def frontend() -> AsyncIterator[Frontend]:
         shards = []
         made = Frontend()
         for name, scheduler in made.schedulers.items():
-            server = await enter(RpcServer(scheduler.rows, listen="127.0.0.1:0"))
+            server = await enter(rpc_server(scheduler.rows))
             schedulers = await enter(Schedulers(f"127.0.0.1:{server.port}", tool_name="test"))
             shards.append(Shard(name, Forwarder(schedulers), *kinds[name]))
         rows = ShardedForwarder(shards, made.blobs, INSTANCES).methods()
-        server = await enter(RpcServer(rows, listen="127.0.0.1:0"))
+        server = await enter(rpc_server(rows))
         made.channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         await enter(made.channel)
         yield made
