@@ -24,6 +24,7 @@ from .scheduler_core import measure_scheduler_core
 from .scheduler_placement import measure_placement
 from .scheduler_shell import measure_shell
 from .servers import ALL_CORES, pin
+from .transport import measure_transport
 from .waiters import measure_waiters
 
 
@@ -56,6 +57,7 @@ def measure_parts(folder: Path, only: str, scale: int) -> list[Comparison]:
         _Part("executor: outputs", measure_outputs, ALL_CORES[-1:]),
         _Part("executor: small actions", measure_small_actions, ALL_CORES[-1:]),
         _Part("executor: long actions", measure_long_actions),
+        _Part("transport: calls", measure_transport),
     )
     rows: list[Comparison] = []
     for number, part in enumerate(parts):

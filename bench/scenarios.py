@@ -39,19 +39,25 @@ async def _health_checks(wire: Wire) -> Operation:
     return check
 
 
-async def result_hits(wire: Wire) -> Operation:
-    """1,000 results with two outputs each, asked for in turn."""
+async def stored_results(wire: Wire, count: int) -> list[bytes]:
+    """Requests for so many results with two outputs each, which it stores."""
     outputs = await wire.upload([b"an output", b"another output"])
     result = re_pb2.ActionResult()
     for number, output in enumerate(outputs):
         result.output_files.add(path=f"out/{number}.o", digest=output.to_message())
     requests = []
-    for _ in range(1000):
+    for _ in range(count):
         action = digest_of(os.urandom(16)).to_message()
         update = re_pb2.UpdateActionResultRequest(action_digest=action, action_result=result)
         await wire.update_result(update.SerializeToString())
         get = re_pb2.GetActionResultRequest(action_digest=action)
         requests.append(get.SerializeToString())
+    return requests
+
+
+async def result_hits(wire: Wire) -> Operation:
+    """1,000 results, asked for in turn."""
+    requests = await stored_results(wire, 1000)
 
     async def hit(number: int) -> None:
         await wire.get_result(requests[number % len(requests)])
@@ -59,15 +65,20 @@ async def result_hits(wire: Wire) -> Operation:
     return hit
 
 
+async def find_missing_request(wire: Wire, count: int) -> bytes:
+    """For so many digests, half of them absent."""
+    present = await wire.upload(os.urandom(64) for _ in range((count + 1) // 2))
+    absent = [digest_of(os.urandom(64)) for _ in range(count // 2)]
+    return re_pb2.FindMissingBlobsRequest(
+        blob_digests=[digest.to_message() for digest in present + absent]
+    ).SerializeToString()
+
+
 def find_missing(count: int) -> Callable[[Wire], Awaitable[Operation]]:
     """The same digests again and again, half of them absent."""
 
     async def prepare(wire: Wire) -> Operation:
-        present = await wire.upload(os.urandom(64) for _ in range((count + 1) // 2))
-        absent = [digest_of(os.urandom(64)) for _ in range(count // 2)]
-        request = re_pb2.FindMissingBlobsRequest(
-            blob_digests=[digest.to_message() for digest in present + absent]
-        ).SerializeToString()
+        request = await find_missing_request(wire, count)
 
         async def find(_: int) -> None:
             await wire.find_missing(request)
