@@ -78,9 +78,15 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serve_http(app: Starlette, listen: str) -> AsyncIterator[int]:
     """Serves `app` on HOST:PORT inside the context, which is given the port in use."""
-    host, _, port = listen.rpartition(":")
+    name, _, port = listen.rpartition(":")
+    host = name.strip("[]")
+    is_ipv6 = ":" in host
     try:
-        listener = socket.create_server((host.strip("[]"), int(port)))
+        listener = socket.create_server(
+            (host, int(port)),
+            family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+            dualstack_ipv6=is_ipv6 and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         raise Unavailable(f"cannot listen on {listen}: {error.strerror}") from error
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))

@@ -39,13 +39,22 @@ async def serve(config: ServerConfig) -> None:
 
 async def _serve_executor(config: ServerConfig, stop: asyncio.Event) -> None:
     registry = make_registry()
-    app = make_app(
-        ServerMetrics(registry).exposition, lambda: "draining" if stop.is_set() else None
-    )
+    has_joined = asyncio.Event()
+
+    def why_not_ready() -> str | None:
+        if stop.is_set():
+            return "draining"
+        return None if has_joined.is_set() else "no scheduler has welcomed it yet"
+
+    app = make_app(ServerMetrics(registry).exposition, why_not_ready)
     async with serve_http(app, config.server.http_listen) as http_port:
-        ready = f"ready http={address_in_use(config.server.http_listen, http_port)}"
-        token = make_own_token(config.auth)
-        await run_executor(config, stop, lambda: print(ready, flush=True), registry, token)
+
+        def joined() -> None:
+            has_joined.set()
+            address = address_in_use(config.server.http_listen, http_port)
+            print(f"ready http={address}", flush=True)
+
+        await run_executor(config, stop, joined, registry, make_own_token(config.auth))
 
 
 async def _serve_api(config: ServerConfig, stop: asyncio.Event) -> None:
