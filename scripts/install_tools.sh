@@ -7,6 +7,7 @@
 #   fastjet-3.5.2.0, pyerfa-2.0.1.5   Python packages whose source archives have whole libraries in
 #                 them, FastJet (C++) and ERFA (C), that the end-to-end tests build
 #   grpcurl-1.9.3   a client of the interop tests of the transport, built from its source with Go
+#   helm-3.21.4   renders the chart in deploy/helm, built from its source with Go, which takes minutes
 #   minio         the S3 server of the tests, built from its source with Go, which takes minutes;
 #                 without Go the tests use another and say so
 set -euo pipefail
@@ -84,48 +85,29 @@ unpack_source() (
   mv "$scratch/$package-$version" "$source"
 )
 
+# build_with_go TOOL MODULE PROGRAM WITHOUT: WITHOUT says what becomes of the tests where there is no Go.
 # One at a time: several test processes may want it.
-build_minio() (
+build_with_go() (
+  tool=.cache/tools/$1 module=$2 program=$3 without=$4
   mkdir -p .cache/tools
-  exec 9>.cache/tools/.minio.lock
+  exec 9>".cache/tools/.$program.lock"
   flock 9
-  if [[ -x .cache/tools/minio ]]; then
+  if [[ -x $tool ]]; then
     exit
   fi
   if ! command -v go >/dev/null; then
-    echo "Go is missing: the S3 tests run against moto's server instead of MinIO"
+    echo "Go is missing: $without"
     exit
   fi
   scratch=$(mktemp -d "$PWD/.cache/tools/.installing-XXXXXX")
   trap 'rm -rf "$scratch"' EXIT
-  echo "Building MinIO with Go: some minutes, once"
-  if ! GOBIN=$scratch CGO_ENABLED=0 go install github.com/minio/minio@latest >"$scratch/log" 2>&1; then
+  echo "Building $1 with Go: up to some minutes, once"
+  if ! GOBIN=$scratch CGO_ENABLED=0 go install "$module" >"$scratch/log" 2>&1; then
     tail -n 20 "$scratch/log" >&2
-    echo "Go could not build MinIO. Is the network there?" >&2
+    echo "Go could not build $1. Is the network there?" >&2
     exit 1
   fi
-  mv "$scratch/minio" .cache/tools/minio
-)
-
-build_grpcurl() (
-  mkdir -p .cache/tools
-  if [[ -x .cache/tools/grpcurl-$1 ]]; then
-    exit
-  fi
-  if ! command -v go >/dev/null; then
-    echo "Go is missing: the interop tests run without grpcurl and without a client of Go"
-    exit
-  fi
-  scratch=$(mktemp -d "$PWD/.cache/tools/.installing-XXXXXX")
-  trap 'rm -rf "$scratch"' EXIT
-  echo "Building grpcurl with Go"
-  if ! GOBIN=$scratch CGO_ENABLED=0 go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$1" \
-    >"$scratch/log" 2>&1; then
-    tail -n 20 "$scratch/log" >&2
-    echo "Go could not build grpcurl. Is the network there?" >&2
-    exit 1
-  fi
-  mv "$scratch/grpcurl" ".cache/tools/grpcurl-$1"
+  mv "$scratch/$program" "$tool"
 )
 
 for tool in "$@"; do
@@ -135,8 +117,12 @@ for tool in "$@"; do
     buildstream-2.8.1) install_packages "$tool" tests/e2e/buildstream/requirements.txt ;;
     fastjet-3.5.2.0) unpack_source fastjet 3.5.2.0 \
       4f01dcf8c42031efe680d74d4a3d0c2301d99c46dbea21d81d9b8006865b81b7 ;;
-    grpcurl-1.9.3) build_grpcurl 1.9.3 ;;
-    minio) build_minio ;;
+    grpcurl-1.9.3) build_with_go "$tool" github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 grpcurl \
+      "the interop tests run without grpcurl and without a client of Go" ;;
+    helm-3.21.4) build_with_go "$tool" helm.sh/helm/v3/cmd/helm@v3.21.4 helm \
+      "the tests of the Helm chart are skipped" ;;
+    minio) build_with_go "$tool" github.com/minio/minio@latest minio \
+      "the S3 tests run against moto's server instead of MinIO" ;;
     pyerfa-2.0.1.5) unpack_source pyerfa 2.0.1.5 \
       17d6b24fe4846c65d5e7d8c362dcb08199dc63b30a236aedd73875cc83e1f6c0 ;;
     *)
