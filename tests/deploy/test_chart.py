@@ -1,5 +1,6 @@
 """What the chart makes of values: Kubernetes and the server both take it, and it fits together."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -53,6 +54,19 @@ def test_the_guide_shows_values_that_can_be_had(chart: Chart) -> None:
     assert shown
     for text in shown:
         chart.text(MINIMAL | yaml.safe_load(text))
+
+
+def test_the_schema_knows_the_values_that_there_are() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def check(known: dict[str, Any], values: dict[str, Any], path: str) -> None:
+        known = schema["definitions"][known["$ref"].split("/")[-1]] if "$ref" in known else known
+        if "properties" in known and path != "resources":
+            assert {*known["properties"]} - {"global"} == {*values}, path
+            for name, value in values.items():
+                check(known["properties"][name], value, name)
+
+    check(schema, yaml.safe_load((CHART / "values.yaml").read_text()), "")
 
 
 @examples

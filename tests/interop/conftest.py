@@ -1,19 +1,17 @@
 """The interop service on each transport, in a process of its own, and the clients that call it."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import certificate, new_key, private_pem
+from tests.go_programs import build_go
 
 from .process import InteropProcess
 from .transports import GRPC_AIO, NATIVE, has_native
 
 HERE = Path(__file__).parent
-BUILD_DEADLINE_SECONDS = 280
 
 TRANSPORTS = [
     GRPC_AIO,
@@ -22,12 +20,6 @@ TRANSPORTS = [
         marks=pytest.mark.skipif(not has_native(), reason="reapi_transport is not installed"),
     ),
 ]
-
-
-def skip_without_go() -> None:
-    """As the tests of MinIO, which is built with it too."""
-    if shutil.which("go") is None:
-        pytest.skip("needs Go")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,14 +74,4 @@ def mtls_server(transport: str, tls_folder: Path) -> Iterator[InteropProcess]:
 @pytest.fixture(scope="session")
 def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go program of this folder."""
-    skip_without_go()
-    program = tmp_path_factory.mktemp("go") / "interop-client"
-    built = subprocess.run(
-        ["go", "build", "-o", program, "."],
-        cwd=HERE / "go",
-        capture_output=True,
-        text=True,
-        timeout=BUILD_DEADLINE_SECONDS,
-    )
-    assert built.returncode == 0, built.stderr
-    return program
+    return build_go(HERE / "go", tmp_path_factory.mktemp("go") / "interop-client")

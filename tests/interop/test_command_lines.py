@@ -15,8 +15,8 @@ import grpc
 import pytest
 
 from tests.e2e.conftest import TOOLS, installed
+from tests.go_programs import skip_without_go
 
-from .conftest import skip_without_go
 from .process import InteropProcess
 from .service import SERVICE, Plan
 

@@ -79,11 +79,11 @@ func check(document []byte) error {
 	if err := yaml.Unmarshal(document, &of); err != nil {
 		return err
 	}
-	make, known := kinds[of.APIVersion+"/"+of.Kind]
+	newObject, known := kinds[of.APIVersion+"/"+of.Kind]
 	if !known {
 		return fmt.Errorf("%s/%s is not a kind that the chart should make", of.APIVersion, of.Kind)
 	}
-	if err := yaml.UnmarshalStrict(document, make()); err != nil {
+	if err := yaml.UnmarshalStrict(document, newObject()); err != nil {
 		return fmt.Errorf("%s %s: %w", of.Kind, of.Metadata.Name, err)
 	}
 	return nil
