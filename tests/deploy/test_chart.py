@@ -272,6 +272,16 @@ def test_amounts_may_be_numbers_as_for_kubernetes(chart: Chart, tmp_path: Path) 
     assert config.executor.resources == {"cpu": "1.5", "memory": str(4 << 30)}
 
 
+def test_names_are_short_enough_for_the_labels_of_pods(chart: Chart) -> None:
+    pool = "p" * 15
+    values = {**MINIMAL, "fullnameOverride": "n" * 60, "executorPools": {pool: {}}}
+    made = workloads(chart.render(values))
+    assert f"{'n' * 26}-executor-{pool}" in made
+    assert max(map(len, made)) <= 52
+    with pytest.raises(Refused):
+        chart.text({**values, "executorPools": {f"{pool}p": {}}})
+
+
 def test_further_settings_count_above_all_others(chart: Chart, tmp_path: Path) -> None:
     manifests = chart.render({**MINIMAL, "config": {"storage": {"max_size_bytes": 1 << 40}}})
     config = config_of(workloads(manifests)[f"{NAME}-server"], manifests, tmp_path)

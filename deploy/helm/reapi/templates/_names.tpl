@@ -3,8 +3,8 @@
 {{- define "reapi.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- /* Room for what follows: "-executor-POOL-ORDINAL" in the name of a host. */ -}}
-{{- default $both .Values.fullnameOverride | trunc 32 | trimSuffix "-" -}}
+{{- /* With "-executor-POOL" a StatefulSet may have 52: its pods' labels say which of its revisions they are. */ -}}
+{{- default $both .Values.fullnameOverride | trunc 26 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "reapi.serviceAccountName" -}}
