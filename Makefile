@@ -13,7 +13,7 @@ PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constraints.txt
 TRANSPORT := $(shell find transport -name '*.rs' -o -name '*.py' -o -name '*.toml' 2>/dev/null)
 # Those with a server in them: neither simulations nor what the compiler wrapper does by itself.
-SERVING_TESTS := tests/contracts tests/e2e tests/integration $(addprefix tests/unit/,cas core executor \
+SERVING_TESTS := tests/contracts tests/deploy/test_pods_processes.py tests/e2e tests/integration $(addprefix tests/unit/,cas core executor \
 	server) --ignore=tests/unit/clients/compile tests/unit/clients
 TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 grpcurl-1.9.3 helm-3.21.4 pyerfa-2.0.1.5
 
