@@ -15,7 +15,7 @@ from .engines import Engines
 from .local_slots import LocalSlots
 from .model import Answer, Finished, Invocation, Local
 from .outcome import OutcomeKind
-from .remote_compile import Prepared
+from .remote_run import Prepared
 from .service import Service
 
 _LOOKED_UP_AT_ONCE = 32
@@ -142,11 +142,7 @@ class Batch:
         account.running += 1
         self._report(account)
         try:
-            answer: Answer
-            if isinstance(job.ready, Local):
-                answer = job.ready
-            else:
-                answer = await self._engines.of(job.invocation).make(job.miss, job.ready)
+            answer = await self._engines.of(job.invocation).make(job.miss, job.ready)
             await self._settle(job.invocation, answer)
         finally:
             account.running -= 1

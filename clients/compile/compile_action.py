@@ -63,6 +63,7 @@ class CompileActions:
         directories: Iterable[str] = (),
         made_up: Mapping[str, bytes] | None = None,
         view: View = EXACT_VIEW,
+        includes: bool = True,
     ) -> CompileAction:
         """The action that runs `arguments` on `inputs`, which are absolute, with a toolchain.
 
@@ -88,6 +89,7 @@ class CompileActions:
                 path: digest_of(text, self._function) for path, text in (made_up or {}).items()
             },
             view=view,
+            includes=includes,
         )
         search_path = ":".join(map(view.there, toolchain.search_path.split(":")))
         variables = {**environment, "PATH": search_path}

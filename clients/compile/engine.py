@@ -13,12 +13,14 @@ from .hits import Hits, Looked
 from .library_path import LibraryPaths
 from .local_cache import LocalCache
 from .local_compile import LocalCompiles
+from .made import Made
 from .manifest import Entry
 from .model import Answer, Finished, Invocation, Local, Product
 from .outcome import Outcome, OutcomeKind, Phase
 from .race import race
 from .reasons import Reasons
-from .remote_compile import Made, Prepared, RemoteCompiles
+from .remote_calls import RemoteCalls
+from .remote_run import Prepared
 from .results import CannotDeliver, deliver, diagnostics, digests_of, fits
 from .rustc_arguments import RustCompilation
 from .rustc_compile import CrateCompiles
@@ -56,7 +58,7 @@ class CompileEngine:
         hits: Hits,
         searches: LibraryPaths,
         cache: LocalCache,
-        remote: RemoteCompiles,
+        remote: RemoteCalls,
         here: LocalCompiles,
         crates: CrateCompiles,
         services: Services,
@@ -162,8 +164,9 @@ class CompileEngine:
         with _timed(miss, "dependencies"):
             return await self._remote.prepare(miss.call, miss.search)
 
-    async def make(self, miss: Miss, prepared: Prepared | None = None) -> Answer:
-        """Compiles it, where the settings say."""
+    async def make(self, miss: Miss, prepared: Prepared | Local | None = None) -> Answer:
+        """Makes it where the settings say; `prepared` is what `prepare` has answered, if it was
+        asked before."""
         settings, service = miss.call.settings.compile, miss.service
         if not _is_for_executors(miss.call):
             return await self._make_here(miss, OutcomeKind.MISS_LOCAL)
@@ -173,7 +176,7 @@ class CompileEngine:
             service.check_executes()
             ready = prepared or await self.prepare(miss)
             if isinstance(ready, Local):
-                return _stays(ready, miss.call, miss.reasons)
+                return await self._decline(miss, ready)
             if settings.strategy == "race":
                 return await self._race(miss, ready, service)
             return await self._make_remotely(miss, ready, service)
@@ -184,9 +187,26 @@ class CompileEngine:
     async def _make_remotely(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
         with _timed(miss, "execute"):
             made = await self._remote.run(miss.call, miss.search, prepared, service)
-        return await self._finish(miss, made, OutcomeKind.MISS_REMOTE)
+        return await self._accept(miss, made)
 
-    async def _make_here(self, miss: Miss, kind: OutcomeKind) -> Answer:
+    async def _accept(self, miss: Miss, made: Made | Finished | Local) -> Answer:
+        """Takes what came back from an executor."""
+        if isinstance(made, Local):
+            return await self._decline(miss, made)
+        if isinstance(made, Finished) and miss.call.settings.compile.fallback != "never":
+            # It is the compiler here that says what is wrong: an executor may have failed, or an
+            # input that no compiler names may have been missing there.
+            miss.reasons = (f"exit code {made.exit_code}",)
+            return await self._decline(miss, Local("it did not compile remotely"))
+        return self._finish(miss, made, OutcomeKind.MISS_REMOTE)
+
+    async def _decline(self, miss: Miss, local: Local) -> Answer:
+        """What no executor is to make; a link is kept as well if it is made here."""
+        if _is_compile(miss.call):
+            return _stays(local, miss.call, miss.reasons)
+        return await self._make_here(miss, OutcomeKind.MISS_LOCAL, local.reason)
+
+    async def _make_here(self, miss: Miss, kind: OutcomeKind, reason: str = "") -> Answer:
         made: Made | Finished | Local
         compilation = miss.call.compilation
         try:
@@ -197,15 +217,16 @@ class CompileEngine:
                     made = await self._here.run(miss.call, miss.search, miss.looked.key)
         except (FailedPrecondition, ResourceExhausted) as error:
             made = Local(error.message)
-        return await self._finish(miss, made, kind)
+        return self._finish(miss, made, kind, reason)
 
     async def _race(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
         made, is_here = await race(
             self._remote.run(miss.call, miss.search, prepared, service),
             self._here.run(miss.call, miss.search, miss.looked.key),
         )
-        kind = OutcomeKind.MISS_LOCAL if is_here else OutcomeKind.MISS_REMOTE
-        return await self._finish(miss, made, kind)
+        if is_here:
+            return self._finish(miss, made, OutcomeKind.MISS_LOCAL)
+        return await self._accept(miss, made)
 
     async def _fall_back(self, miss: Miss) -> Answer:
         """The service is in trouble: the setting says who is to bear it."""
@@ -218,20 +239,18 @@ class CompileEngine:
             return Finished(1, stderr=text.encode(), outcome=outcome)
         return await self._make_here(miss, OutcomeKind.FALLBACK)
 
-    async def _finish(self, miss: Miss, made: Made | Finished | Local, kind: OutcomeKind) -> Answer:
+    def _finish(
+        self, miss: Miss, made: Made | Finished | Local, kind: OutcomeKind, reason: str = ""
+    ) -> Answer:
         """Keeps and delivers what was made; says what a compiler that failed has said."""
         if isinstance(made, Local):
             return _stays(made, miss.call, miss.reasons)
-        reason = made.outcome.reason if isinstance(made, Finished) and made.outcome else ""
+        if isinstance(made, Finished) and made.outcome:
+            reason = made.outcome.reason
         outcome = _outcome(miss, kind, reason)
         if not outcome.trouble:
             outcome = replace(outcome, trouble=self._sharing_trouble(miss))
         if isinstance(made, Finished):
-            if kind is OutcomeKind.MISS_REMOTE and miss.call.settings.compile.fallback != "never":
-                # It is the compiler here that says what is wrong: an executor may have failed,
-                # or an input that no compiler names may have been missing there.
-                reason = "it did not compile remotely"
-                return _stays(Local(reason), miss.call, (f"exit code {made.exit_code}",))
             text = diagnostics(miss.call, made.stderr)
             return Finished(made.exit_code, made.stdout, text, outcome)
         self._keep(miss, made.entry, made.blobs)
@@ -275,10 +294,14 @@ class CompileEngine:
 
 def _is_for_executors(call: Call) -> bool:
     settings = call.settings.compile
+    is_crate = isinstance(call.compilation, RustCompilation)
+    return not is_crate and not settings.read_only and settings.strategy != "local"
+
+
+def _is_compile(call: Call) -> bool:
+    """Whether its caller makes it as well as we do, when no executor is to."""
     compilation = call.compilation
-    is_compile = compilation.product is Product.OBJECT
-    is_compile &= not isinstance(compilation, RustCompilation)
-    return is_compile and not settings.read_only and settings.strategy != "local"
+    return compilation.product is Product.OBJECT and not isinstance(compilation, RustCompilation)
 
 
 def _stays(local: Local, call: Call | None = None, details: tuple[str, ...] = ()) -> Local:

@@ -26,6 +26,9 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "HOME")
 _LOADER_PLACES = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
 """GNU ld looks where the loader does for what libraries need in their turn."""
 
+LINKED = "--dependency-file="
+"""By this GNU ld, gold and lld tell which files they have read."""
+
 _STANDARD = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 _BUILT_IN = re.compile(r'SEARCH_DIR\("=?([^"]*)"\)')
 _LIBRARY = re.compile(r"lib(.+?)\.(?:so|a)(?:\..*)?")
@@ -104,7 +107,7 @@ def with_files(call: Call, search: SearchPath, paths: Iterable[str]) -> SearchPa
 
 
 def linked_files(rule: bytes) -> list[str]:
-    """The files in what a linker writes for --dependency-file, each once: one in a line.
+    """The files in what a linker writes for LINKED, each once: one in a line.
 
     Linkers disagree about quoting: a name with a backslash in it is that of no file.
     """
@@ -194,16 +197,20 @@ async def _run(call: Call, *argv: str) -> str:
 
 def _loader_directories() -> list[str]:
     """Those that the loader's configuration names; all files beside it count as included."""
+    found: list[str] = []
+    for path in loader_files():
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found += (line.strip() for line in file if line.startswith("/"))
+    return found
+
+
+def loader_files() -> list[str]:
+    """The loader's configuration, which GNU ld reads."""
     main, below = _LOADER_PLACES
     files = [main]
     if os.path.isdir(below):
         files += (os.path.join(below, name) for name in os.listdir(below))
-    found: list[str] = []
-    for path in files:
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                found += (line.strip() for line in file if line.startswith("/"))
-    return found
+    return [path for path in files if os.path.isfile(path)]
 
 
 def _loader_stamps() -> tuple[int, ...]:

@@ -4,7 +4,7 @@ What is not known stays on this machine: linkers read and write files that no ar
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .linker_options import linker_options, linker_words
 from .locality import inputs_of, why_of_options, why_of_place
@@ -69,13 +69,17 @@ def understand_link(
     )
 
 
+def library_directories(environment: Mapping[str, str]) -> list[str]:
+    """The directories of LIBRARY_PATH: the last words of a link name them, too."""
+    return [directory for directory in environment.get(LIBRARY_PATH, "").split(":") if directory]
+
+
 def _words(arguments: list[Argument], invocation: Invocation) -> Iterator[str]:
     for argument in arguments:
         if argument.option.meaning is not Meaning.OUTPUT:
             yield from argument.words
-    for directory in invocation.environment.get(LIBRARY_PATH, "").split(":"):
-        if directory:
-            yield f"-L{directory}"
+    for directory in library_directories(invocation.environment):
+        yield f"-L{directory}"
 
 
 def _why_of_variables(invocation: Invocation) -> Local | None:

@@ -19,20 +19,18 @@ from .file_states import FileStates
 from .hits import Hits
 from .inputs import is_thin, precompiled, reason_to_decline, records_of, use_file_names
 from .languages import PREPROCESSED
-from .library_path import linked_files
+from .library_path import LINKED, linked_files
 from .local_cache import LocalCache
 from .local_slots import LocalSlots
+from .made import Made
 from .manifest import Entry, Record
-from .model import CANONICAL_ROOT, Finished, Product
+from .model import Finished, Product
 from .packing import pack
-from .remote_compile import Made
+from .results import as_shared
 from .search_path import SearchPath
 
 LARGEST_TEXT_BYTES = 64 << 20
 _LARGEST_OUTPUT_BYTES = 128 << 20
-_LINKED = "--dependency-file="
-"""By this GNU ld, gold and lld tell which files they have read."""
-
 _YOUNGEST_NS = 20_000_000
 """A file that was changed later than this before a compile began may have changed in it."""
 
@@ -132,9 +130,8 @@ class LocalCompiles:
         """Adds the depfile; the paths in all texts become those of the view. False: they cannot."""
         depfile = call.compilation.depfile
         is_translated = call.is_shared and not is_exact
-        if is_translated:
-            ours, theirs = os.fsencode(call.view.root + "/"), os.fsencode(CANONICAL_ROOT + "/")
-            result.stderr = result.stderr.replace(ours, theirs)
+        if not is_exact:
+            result.stderr = as_shared(call, result.stderr)
         if depfile is None:
             return True
         with open(call.path(depfile.path), "rb") as file:
@@ -177,7 +174,7 @@ class _Headers:
             return cls()
         if call.compilation.product is Product.PROGRAM:
             path = os.path.join(scratch, "linked.d")
-            return cls(("-Xlinker", f"{_LINKED}{path}"), path, is_linkers=True)
+            return cls(("-Xlinker", f"{LINKED}{path}"), path, is_linkers=True)
         depfile = call.compilation.depfile
         if call.compilation.language in PREPROCESSED.values():
             return cls()
@@ -206,7 +203,7 @@ class _Headers:
 
     def are_refused(self, done: Finished) -> bool:
         """Whether a linker failed for an option that its caller did not give: it is an old one."""
-        return self.is_linkers and bool(done.exit_code) and _LINKED.encode() in done.stderr
+        return self.is_linkers and bool(done.exit_code) and LINKED.encode() in done.stderr
 
 
 async def _run(call: Call, further: tuple[str, ...]) -> Finished:

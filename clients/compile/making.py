@@ -19,7 +19,9 @@ from .local_cache import LocalCache
 from .local_compile import LocalCompiles
 from .local_slots import LocalSlots
 from .reasons import Reasons
+from .remote_calls import RemoteCalls
 from .remote_compile import RemoteCompiles
+from .remote_link import RemoteLinks
 from .rustc_compile import CrateCompiles
 from .search_path import SearchPaths
 from .services import Services
@@ -62,13 +64,16 @@ def _make_engine(
     cache = LocalCache(directory, settings.cache_max_size_bytes, function)
     cache.load()
     hits = Hits(cache, files, DirectoryStates())
+    actions = CompileActions(digest_of, function)
     return CompileEngine(
         understanding=Understanding(Compilers(digest_of)),
         hits=hits,
         searches=LibraryPaths(SearchPaths()),
         cache=cache,
         sharing=Sharing(cache, count_failure),
-        remote=RemoteCompiles(files, hits, CompileActions(digest_of, function), slots),
+        remote=RemoteCalls(
+            RemoteCompiles(files, hits, actions, slots), RemoteLinks(files, hits, actions, slots)
+        ),
         here=LocalCompiles(files, hits, cache, slots),
         crates=CrateCompiles(files, Crates(files), cache, slots),
         services=Services(tool_name),

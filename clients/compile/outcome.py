@@ -12,7 +12,7 @@ class OutcomeKind(StrEnum):
     MISS_REMOTE = "miss-remote"
     """Compiled by the service."""
     MISS_LOCAL = "miss-local"
-    """Compiled here and stored, as the strategy asks."""
+    """Made here and stored, as the strategy asks, or because no executor is to make it."""
     FALLBACK = "fallback"
     """Compiled here because the service was in trouble."""
     LOCAL = "local"

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from .made import Made
 from .model import Finished, Local
-from .remote_compile import Made
 
 There = Made | Finished | Local
 Here = Made | Finished

@@ -1,26 +1,14 @@
 """The way of a miss to an executor: what it reads, the input root, the action, the outputs."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from reapi.core.digest import Digest, parse_digest
-from reapi.core.errors import (
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    ResourceExhausted,
-)
-from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
-    ActionResult,
-    ExecuteResponse,
-)
+from reapi.core.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from reapi.protos.reapi.compile.v1 import manifest_pb2
 
 from .action_command import (
-    DEPFILE,
     arguments_of,
     is_preprocessed,
     output_of,
@@ -36,16 +24,18 @@ from .command_lines import (
     depfile_arguments,
     preprocess_arguments,
 )
-from .compile_action import CompileAction, CompileActions
+from .compile_action import CompileActions
 from .dependencies import prerequisites
 from .depfile import parse_rule
 from .file_states import FileStates
 from .hits import Hits
 from .inputs import precompiled, reason_to_decline, records_of, use_file_names
 from .local_slots import LocalSlots
+from .made import Made
 from .manifest import Entry, Record
 from .model import CANONICAL_ROOT, Finished, Local, View
 from .packing import pack
+from .remote_run import Prepared, run_action
 from .search_path import SearchPath
 from .service import Service
 from .views import exact_view
@@ -57,33 +47,19 @@ _LARGEST_OUTPUT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A compile as an action. `outputs` are in the order of the call's, the depfile last.
+class PreparedCompile(Prepared):
+    """A compile as an action; the depfile is the last of its outputs.
 
     `inputs` are known if the compiler here was asked for them; else its depfile will tell. `rule`
     is the depfile's, `records` what the inputs were and `stderr` what it had to say of them, if the
     compiler here has read them.
     """
 
-    action: CompileAction
-    outputs: Sequence[str]
     view: View
     inputs: Sequence[str] | None
     rule: bytes | None = None
     records: Sequence[Record] | None = None
     stderr: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a compile made: an entry for its manifest, and the blobs of it that are in memory."""
-
-    entry: Entry
-    blobs: Mapping[Digest, bytes]
-    is_delivered: bool = False
-    """Whether its outputs are at their places already."""
-    slot_seconds: float = 0.0
-    """How long an executor had it."""
 
 
 class RemoteCompiles:
@@ -99,7 +75,7 @@ class RemoteCompiles:
 
     async def prepare(
         self, call: Call, search: SearchPath, *, is_exact: bool = False
-    ) -> Prepared | Local:
+    ) -> PreparedCompile | Local:
         """Finds what the call may read, and makes an action of it.
 
         `is_exact`: the checkout is where it really is, whatever the call's view says.
@@ -111,14 +87,14 @@ class RemoteCompiles:
 
     async def _find_and_prepare(
         self, call: Call, search: SearchPath, *, is_exact: bool
-    ) -> Prepared | Local:
+    ) -> PreparedCompile | Local:
         keeps_headers = call.settings.compile.mode == "preprocess"
         if tells_inputs(call.compilation) and not keeps_headers:
             paths = self._hits.closure(call, search)
             if paths is not None:
                 paths += map(call.path, call.compilation.input_files)
                 prepared = self._prepare(call, search, paths, inputs=None, is_exact=is_exact)
-                if isinstance(prepared, Prepared):
+                if isinstance(prepared, PreparedCompile):
                     return prepared
         # It is too much, or not known: its compiler knows exactly.
         async with self._slots.slot():
@@ -143,7 +119,7 @@ class RemoteCompiles:
         *,
         inputs: Sequence[str] | None,
         is_exact: bool,
-    ) -> Prepared | Local:
+    ) -> PreparedCompile | Local:
         """Of `inputs` those are known that are all, and no more."""
         declined = reason_to_decline(self._files, call.compilation, [call.source])
         if declined is not None:
@@ -177,7 +153,7 @@ class RemoteCompiles:
                 action = make(arguments=arguments_of(call, view), view=view)
         except (NotFound, InvalidArgument) as error:
             return Local(error.message)
-        return Prepared(action, outputs, view, inputs)
+        return PreparedCompile(action, outputs, view, inputs)
 
     def _stand_ins(self, call: Call, search: SearchPath, inputs: Sequence[str]) -> dict[str, bytes]:
         """Files that gcc asks for, and does not name as it reads no more of them (__has_include).
@@ -188,7 +164,7 @@ class RemoteCompiles:
         unread = self._hits.lookups(call, records, search).unread()
         return {path: _STAND_IN if os.path.getsize(path) else b"" for path in unread}
 
-    async def _preprocess(self, call: Call, inputs: Sequence[str]) -> Prepared | Local:
+    async def _preprocess(self, call: Call, inputs: Sequence[str]) -> PreparedCompile | Local:
         """An action of the preprocessed source alone: nothing else leaves this machine."""
         compilation = call.compilation
         if any(str(word).startswith(("-g3", "-ggdb3")) for word in compilation.words):
@@ -223,7 +199,7 @@ class RemoteCompiles:
             )
         except (NotFound, InvalidArgument) as error:
             return Local(error.message)
-        return Prepared(action, outputs, view, inputs, rule.stdout, records, text.stderr)
+        return PreparedCompile(action, outputs, view, inputs, rule.stdout, records, text.stderr)
 
     async def _run(self, call: Call, arguments: Sequence[str]) -> Finished:
         """What the compiler here says, with no effect but that."""
@@ -235,7 +211,7 @@ class RemoteCompiles:
         )
 
     async def run(
-        self, call: Call, search: SearchPath, prepared: Prepared, service: Service
+        self, call: Call, search: SearchPath, prepared: PreparedCompile, service: Service
     ) -> Made | Finished | Local:
         """Runs it, and brings what it made; Finished is that of a compile that failed.
 
@@ -249,39 +225,27 @@ class RemoteCompiles:
         return again if isinstance(again, Local) else await self._make(call, search, again, service)
 
     async def _make(
-        self, call: Call, search: SearchPath, prepared: Prepared, service: Service
+        self, call: Call, search: SearchPath, prepared: PreparedCompile, service: Service
     ) -> Made | Finished | Local:
-        action = prepared.action
-        response = await service.execute(action.digest, action.blobs, action.files)
-        result = response.result
-        stdout = await service.stdout_of(result)
-        stderr = prepared.stderr + await service.stderr_of(result)
-        if result.exit_code:
-            return Finished(result.exit_code, stdout, stderr)
-        digests = _digests(prepared, result, service)
-        blobs = await service.read(digests.values())
-        made = manifest_pb2.Result(stdout=stdout, stderr=stderr, action=str(action.digest))
-        for index, name in enumerate(prepared.outputs):
-            digest = digests.get(name)
-            if digest is not None and name != DEPFILE:
-                made.outputs.add(
-                    index=index, hash=bytes.fromhex(digest.hash), size_bytes=digest.size_bytes
-                )
-        rule = prepared.rule
-        if rule is None:
-            rule = blobs[digests[DEPFILE]] if DEPFILE in digests else b""
+        brought = await run_action(prepared, service)
+        if isinstance(brought, Local):
+            return brought
+        if isinstance(brought, Finished):
+            return replace(brought, stderr=prepared.stderr + brought.stderr)
+        brought.result.stderr = prepared.stderr + brought.result.stderr
+        rule = brought.depfile if prepared.rule is None else prepared.rule
         if call.compilation.depfile is not None:
-            made.depfile = pack(rule)
-        entry = self._entry(call, search, prepared, made, rule)
+            brought.result.depfile = pack(rule)
+        entry = self._entry(call, search, prepared, brought.result, rule)
         if isinstance(entry, Local):
             return entry
-        return Made(entry, blobs, slot_seconds=_slot_seconds(response))
+        return Made(entry, brought.blobs, slot_seconds=brought.slot_seconds)
 
     def _entry(
         self,
         call: Call,
         search: SearchPath,
-        prepared: Prepared,
+        prepared: PreparedCompile,
         made: manifest_pb2.Result,
         rule: bytes,
     ) -> Entry | Local:
@@ -307,7 +271,7 @@ class RemoteCompiles:
         root = call.view.root if is_exact else ""
         return Entry(records, lookups.fingerprint(call.view), made, root, lookups)
 
-    def _records(self, prepared: Prepared, inputs: Sequence[str]) -> list[Record] | None:
+    def _records(self, prepared: PreparedCompile, inputs: Sequence[str]) -> list[Record] | None:
         """The inputs, if they still are what the executor was given."""
         records = records_of(self._files, inputs)
         contents = prepared.action.files
@@ -332,24 +296,3 @@ def _named(call: Call, names: Iterable[str]) -> Iterator[str]:
     yield call.compilation.source
     yield from names
     yield from call.compilation.input_files
-
-
-def _slot_seconds(response: ExecuteResponse) -> float:
-    metadata = response.result.execution_metadata
-    if response.cached_result or not metadata.HasField("worker_completed_timestamp"):
-        return 0.0
-    begun, ended = metadata.worker_start_timestamp, metadata.worker_completed_timestamp
-    return (ended.ToNanoseconds() - begun.ToNanoseconds()) / 1e9
-
-
-def _digests(prepared: Prepared, result: ActionResult, service: Service) -> dict[str, Digest]:
-    """The outputs that were made, by what they were asked for as; the first must be there."""
-    asked = prepared.action.outputs
-    digests = {
-        asked[file.path]: parse_digest(file.digest, service.function)
-        for file in result.output_files
-        if file.path in asked
-    }
-    if prepared.outputs[0] not in digests:
-        raise Internal("the compiler ended well and wrote no object")
-    return digests

@@ -70,6 +70,13 @@ def diagnostics(call: Call, text: bytes) -> bytes:
     return text if call.wants_colour else _COLOUR.sub(b"", text)
 
 
+def as_shared(call: Call, text: bytes) -> bytes:
+    """A text that is kept, with the paths of the view; `diagnostics` is the way back."""
+    if not call.is_shared:
+        return text
+    return text.replace(os.fsencode(call.view.root + "/"), os.fsencode(CANONICAL_ROOT + "/"))
+
+
 def _depfile(call: Call, result: manifest_pb2.Result) -> bytes:
     """The rule with paths of ours, as the compiler would have written it with them."""
     try:

@@ -64,6 +64,7 @@ class RootTrees:
         directories: Iterable[str] = (),
         made_up: Mapping[str, Digest] | None = None,
         view: View = EXACT_VIEW,
+        includes: bool = True,
     ) -> RootTree:
         """The root with these files, the toolchain, and the directories that exist.
 
@@ -73,7 +74,8 @@ class RootTrees:
         Paths are absolute; those of outputs may be relative to the working directory. `..` and
         symlinks in them lead where they lead for the compiler. Raises NotFound for what is absent,
         or is where a view has nothing; InvalidArgument for what cannot be in a root, and with a
-        toolchain for inputs that only their inodes tell apart: such compiles are to be done here.
+        toolchain that `includes` files, for inputs that only their inodes tell apart: such compiles
+        are to be done here.
         """
         walk = _Walk(view)
         for path, digest in toolchain.files.items() if toolchain is not None else ():
@@ -88,7 +90,7 @@ class RootTrees:
         for path in (*searched, *directories):
             if os.path.isdir(path):
                 walk.directory(view.there(path))
-        if toolchain is not None:
+        if toolchain is not None and includes:
             self._check_inodes(walk, tools, toolchain.family)
         for path, digest in (made_up or {}).items():
             walk.make_up(view.there(path), digest)

@@ -26,11 +26,12 @@ from .inputs import records_of
 from .local_cache import LocalCache
 from .local_compile import LARGEST_TEXT_BYTES, add_output
 from .local_slots import LocalSlots
+from .made import Made
 from .manifest import Entry, Record
-from .model import CANONICAL_ROOT, Finished, Local
+from .model import Finished, Local
 from .outcome import Outcome, OutcomeKind
 from .packing import pack
-from .remote_compile import Made
+from .results import as_shared
 from .rustc_arguments import RustCompilation
 from .rustc_environment import variables_of_macros, without_jobserver
 from .views import is_below
@@ -143,8 +144,8 @@ class CrateCompiles:
             asked.update(variables_of_macros(environment))
         result = manifest_pb2.Result(
             stdout=done.stdout,
-            stderr=_seen(call, done.stderr),
-            depfile=pack(_seen(call, dep_info)),
+            stderr=as_shared(call, done.stderr),
+            depfile=pack(as_shared(call, dep_info)),
         )
         for index, name in enumerate(call.outputs):
             add_output(result, index, call.path(name), self._cache)
@@ -170,13 +171,6 @@ def _arguments(call: Call) -> tuple[str, ...]:
     if call.settings.compile.portable and call.is_shared:
         arguments.append(f"--remap-path-prefix={call.view.root}=.")
     return tuple(arguments)
-
-
-def _seen(call: Call, text: bytes) -> bytes:
-    """A text of rustc's with the paths of the view."""
-    if not call.is_shared:
-        return text
-    return text.replace(os.fsencode(call.view.root + "/"), os.fsencode(CANONICAL_ROOT + "/"))
 
 
 def _is_of_one_checkout(call: Call, sources: Iterable[str]) -> bool:

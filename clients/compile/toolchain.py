@@ -125,8 +125,11 @@ def find_archiver(driver: Driver, digest_of: DigestOf) -> Toolchain:
         raise ToolchainError(f"{driver.path} puts times into its archives")
     libraries = Path(os.path.dirname(driver.path), "../lib")
     plugins = [*libraries.glob("bfd-plugins"), *libraries.glob("*/bfd-plugins")]
-    files = [str(path) for directory in plugins for path in directory.iterdir()]
-    stamps, digests = read_files([*_with_libraries([driver.path], driver), *files], digest_of)
+    loaded = [str(path) for directory in plugins for path in directory.iterdir()]
+    watched = [*_with_libraries([driver.path], driver), *loaded]
+    for path in loaded:
+        watched += loaded_files(path, driver.environment, like=driver.path)
+    stamps, digests = read_files(watched, digest_of)
     stamps |= {str(directory): stamp_of(str(directory)) for directory in plugins}
     directory = os.path.dirname(driver.path)
     return Toolchain(

@@ -1,4 +1,4 @@
-"""Links and archives as kept calls: real compilers, linkers and archivers, and a server."""
+"""Links and archives that are made here and kept: real compilers, linkers, archivers, a server."""
 
 import asyncio
 import os
@@ -62,6 +62,7 @@ class Project:
             "REAPI_SERVER": self.server.address,
             "REAPI_CC_ROOT": str(self.root),
             "REAPI_CC_LINK": "1",
+            "REAPI_CC_STRATEGY": "local",
         } | self.variables
 
     def plain(self, text: str) -> subprocess.CompletedProcess[bytes]:
