@@ -10,9 +10,9 @@ from reapi.core.digest import Digest
 from reapi.core.errors import ReapiError
 
 from .bounded_process import run_process
-from .engine import Miss
 from .engines import Engines
 from .local_slots import LocalSlots
+from .miss import Miss
 from .model import Answer, Finished, Invocation, Local
 from .outcome import OutcomeKind
 from .remote_run import Prepared

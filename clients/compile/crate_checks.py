@@ -21,24 +21,27 @@ class UnkeptCrate(Exception):
     """What was made is not to be kept; the text says why."""
 
 
-def check_sources(paths: Iterable[str], began_ns: int) -> None:
-    """Raises UnkeptCrate if they may have changed since rustc began, or read what nobody tells."""
+def check_unchanged(paths: Iterable[str], began_ns: int) -> None:
+    """Raises UnkeptCrate if they may have changed since rustc began."""
     for path in paths:
         status = os.stat(path)
         if max(status.st_mtime_ns, status.st_ctime_ns) >= began_ns:
             raise UnkeptCrate(f"{path} has changed meanwhile")
+
+
+def check_included(paths: Iterable[str]) -> None:
+    """Raises UnkeptCrate if these sources read what nobody tells."""
+    for path in paths:
         if _has(path, _INCLUDED):
             raise UnkeptCrate(f"{path} has other files read into its assembler")
 
 
-def check_bundled(rlib: str, sources: Iterable[str], *, is_named: bool) -> None:
+def check_bundled(rlib: bytes, sources: Iterable[str], *, is_named: bool) -> None:
     """Raises UnkeptCrate if it has objects of libraries that are not known to be inputs.
 
-    `is_named`: its call names libraries, which are.
+    `is_named`: its call names libraries, which are. Raises ValueError for what is no archive.
     """
-    with open(rlib, "rb") as file:
-        members = members_of(file.read())
-    foreign = [member for member in members if not member.endswith(_OWN_MEMBERS)]
+    foreign = [member for member in members_of(rlib) if not member.endswith(_OWN_MEMBERS)]
     if foreign and not (is_named and not any(_has(path, _BUNDLED) for path in sources)):
         raise UnkeptCrate(f"{os.fsdecode(foreign[0])} was put into it, which a source names")
 

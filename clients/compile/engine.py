@@ -1,22 +1,21 @@
 """What becomes of a call: answered from memory, from a cache, by an executor, or made here."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition, NotFound, ReapiError, ResourceExhausted
 
 from .calls import Call
-from .hits import Hits, Looked
+from .hits import Hits
 from .library_path import LibraryPaths
 from .local_cache import LocalCache
 from .local_compile import LocalCompiles
 from .made import Made
 from .manifest import Entry
-from .model import Answer, Finished, Invocation, Local, Product
-from .outcome import Outcome, OutcomeKind, Phase
+from .miss import Miss
+from .model import Answer, Finished, Invocation, Local
+from .outcome import Outcome, OutcomeKind
 from .race import race
 from .reasons import Reasons
 from .remote_calls import RemoteCalls
@@ -24,24 +23,10 @@ from .remote_run import Prepared
 from .results import CannotDeliver, deliver, diagnostics, digests_of, fits
 from .rustc_arguments import RustCompilation
 from .rustc_compile import CrateCompiles
-from .search_path import SearchPath
 from .service import Service
 from .services import Services
-from .sharing import Sharing, kind_of
+from .sharing import Sharing
 from .understanding import Understanding
-
-
-@dataclass(slots=True)
-class Miss:
-    """A call that no cache answers. `trouble` is what the service failed with, if it did."""
-
-    call: Call
-    search: SearchPath
-    looked: Looked
-    phases: list[Phase] = field(default_factory=list)
-    service: Service | None = None
-    trouble: ReapiError | None = None
-    reasons: tuple[str, ...] = ()
 
 
 class CompileEngine:
@@ -127,7 +112,7 @@ class CompileEngine:
         miss = Miss(call, search, looked)
         try:
             miss.service = await self._services.of(call.settings.connection)
-            with _timed(miss, "look up"):
+            with miss.timed("look up"):
                 answer = await self._find_shared(miss, miss.service)
         except ReapiError as error:
             miss.service, miss.trouble, answer = None, error, None
@@ -157,18 +142,18 @@ class CompileEngine:
 
     def is_remote(self, miss: Miss) -> bool:
         """Whether an executor is to make it."""
-        return miss.service is not None and _is_for_executors(miss.call)
+        return miss.service is not None and miss.is_for_executors
 
     async def prepare(self, miss: Miss) -> Prepared | Local:
         """The action that would make it."""
-        with _timed(miss, "dependencies"):
+        with miss.timed("dependencies"):
             return await self._remote.prepare(miss.call, miss.search)
 
     async def make(self, miss: Miss, prepared: Prepared | Local | None = None) -> Answer:
         """Makes it where the settings say; `prepared` is what `prepare` has answered, if it was
         asked before."""
         settings, service = miss.call.settings.compile, miss.service
-        if not _is_for_executors(miss.call):
+        if not miss.is_for_executors:
             return await self._make_here(miss, OutcomeKind.MISS_LOCAL)
         if service is None:
             return await self._fall_back(miss)
@@ -185,7 +170,7 @@ class CompileEngine:
             return await self._fall_back(miss)
 
     async def _make_remotely(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
-        with _timed(miss, "execute"):
+        with miss.timed("execute"):
             made = await self._remote.run(miss.call, miss.search, prepared, service)
         return await self._accept(miss, made)
 
@@ -202,27 +187,29 @@ class CompileEngine:
 
     async def _decline(self, miss: Miss, local: Local) -> Answer:
         """What no executor is to make; a link is kept as well if it is made here."""
-        if _is_compile(miss.call):
+        if miss.is_compile:
             return _stays(local, miss.call, miss.reasons)
         return await self._make_here(miss, OutcomeKind.MISS_LOCAL, local.reason)
 
     async def _make_here(self, miss: Miss, kind: OutcomeKind, reason: str = "") -> Answer:
         made: Made | Finished | Local
-        compilation = miss.call.compilation
         try:
-            with _timed(miss, "compile"):
-                if isinstance(compilation, RustCompilation):
-                    made = await self._crates.run(miss.call, compilation)
-                else:
-                    made = await self._here.run(miss.call, miss.search, miss.looked.key)
+            with miss.timed("compile"):
+                made = await self._run_here(miss)
         except (FailedPrecondition, ResourceExhausted) as error:
             made = Local(error.message)
         return self._finish(miss, made, kind, reason)
 
+    async def _run_here(self, miss: Miss) -> Made | Finished | Local:
+        compilation = miss.call.compilation
+        if isinstance(compilation, RustCompilation):
+            return await self._crates.run(miss.call, compilation)
+        return await self._here.run(miss.call, miss.search, miss.looked.key)
+
     async def _race(self, miss: Miss, prepared: Prepared, service: Service) -> Answer:
         made, is_here = await race(
             self._remote.run(miss.call, miss.search, prepared, service),
-            self._here.run(miss.call, miss.search, miss.looked.key),
+            self._run_here(miss),
         )
         if is_here:
             return self._finish(miss, made, OutcomeKind.MISS_LOCAL)
@@ -231,7 +218,7 @@ class CompileEngine:
     async def _fall_back(self, miss: Miss) -> Answer:
         """The service is in trouble: the setting says who is to bear it."""
         if miss.call.settings.compile.fallback == "never":
-            outcome = _outcome(miss, OutcomeKind.FALLBACK, "the service failed")
+            outcome = miss.outcome(OutcomeKind.FALLBACK, "the service failed")
             text = (
                 f"reapi-cc: {outcome.trouble}\n"
                 'fallback = "never" keeps it from being compiled here\n'
@@ -247,7 +234,7 @@ class CompileEngine:
             return _stays(made, miss.call, miss.reasons)
         if isinstance(made, Finished) and made.outcome:
             reason = made.outcome.reason
-        outcome = _outcome(miss, kind, reason)
+        outcome = miss.outcome(kind, reason)
         if not outcome.trouble:
             outcome = replace(outcome, trouble=self._sharing_trouble(miss))
         if isinstance(made, Finished):
@@ -292,18 +279,6 @@ class CompileEngine:
             self._sharing.begin(miss.service, miss.looked.key, manifest, entry)
 
 
-def _is_for_executors(call: Call) -> bool:
-    settings = call.settings.compile
-    is_crate = isinstance(call.compilation, RustCompilation)
-    return not is_crate and not settings.read_only and settings.strategy != "local"
-
-
-def _is_compile(call: Call) -> bool:
-    """Whether its caller makes it as well as we do, when no executor is to."""
-    compilation = call.compilation
-    return compilation.product is Product.OBJECT and not isinstance(compilation, RustCompilation)
-
-
 def _stays(local: Local, call: Call | None = None, details: tuple[str, ...] = ()) -> Local:
     outcome = Outcome(
         OutcomeKind.LOCAL,
@@ -313,31 +288,3 @@ def _stays(local: Local, call: Call | None = None, details: tuple[str, ...] = ()
         details=details,
     )
     return replace(local, outcome=outcome)
-
-
-def _outcome(miss: Miss, kind: OutcomeKind, reason: str = "") -> Outcome:
-    """What became of a miss."""
-    compilation = miss.call.compilation
-    failure = trouble = ""
-    if miss.trouble is not None:
-        failure = kind_of(miss.trouble)
-        trouble = f"{miss.trouble.message} ({miss.call.settings.connection.server})"
-    return Outcome(
-        kind,
-        compilation.source,
-        compilation.output,
-        reason or "no cache has it",
-        miss.reasons,
-        tuple(miss.phases),
-        failure,
-        trouble,
-    )
-
-
-@contextmanager
-def _timed(miss: Miss, name: str) -> Iterator[None]:
-    begin = time.monotonic()
-    try:
-        yield
-    finally:
-        miss.phases.append(Phase(name, begin, time.monotonic()))

@@ -21,6 +21,7 @@ from .local_slots import LocalSlots
 from .reasons import Reasons
 from .remote_calls import RemoteCalls
 from .remote_compile import RemoteCompiles
+from .remote_crate import RemoteCrates
 from .remote_link import RemoteLinks
 from .rustc_compile import CrateCompiles
 from .search_path import SearchPaths
@@ -65,6 +66,7 @@ def _make_engine(
     cache.load()
     hits = Hits(cache, files, DirectoryStates())
     actions = CompileActions(digest_of, function)
+    crates = Crates(files)
     return CompileEngine(
         understanding=Understanding(Compilers(digest_of)),
         hits=hits,
@@ -72,10 +74,12 @@ def _make_engine(
         cache=cache,
         sharing=Sharing(cache, count_failure),
         remote=RemoteCalls(
-            RemoteCompiles(files, hits, actions, slots), RemoteLinks(files, hits, actions, slots)
+            RemoteCompiles(files, hits, actions, slots),
+            RemoteLinks(files, hits, actions, slots),
+            RemoteCrates(files, crates, actions, slots),
         ),
         here=LocalCompiles(files, hits, cache, slots),
-        crates=CrateCompiles(files, Crates(files), cache, slots),
+        crates=CrateCompiles(files, crates, cache, slots),
         services=Services(tool_name),
         reasons=Reasons(cache, files),
     )

@@ -7,13 +7,12 @@ from typing import Any
 from .made import Made
 from .model import Finished, Local
 
-There = Made | Finished | Local
-Here = Made | Finished
+Result = Made | Finished | Local
 
 
 async def race(
-    there: Coroutine[Any, Any, There], here: Coroutine[Any, Any, Here]
-) -> tuple[There, bool]:
+    there: Coroutine[Any, Any, Result], here: Coroutine[Any, Any, Result]
+) -> tuple[Result, bool]:
     """What came of the compile, and whether that was made here; both have ended then.
 
     What is made there wins only as an object: what a compiler has against a source it says here.
@@ -33,10 +32,10 @@ async def race(
     return (local.result(), True) if _has_ended(local) else (remote.result(), False)
 
 
-def _has_ended(task: asyncio.Task[Here]) -> bool:
+def _has_ended(task: asyncio.Task[Result]) -> bool:
     """Whether it has a result, of whatever kind."""
     return not task.cancelled() and task.exception() is None
 
 
-def _result_of(task: asyncio.Task[There]) -> There | None:
+def _result_of(task: asyncio.Task[Result]) -> Result | None:
     return None if task.cancelled() or task.exception() is not None else task.result()

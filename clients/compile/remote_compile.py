@@ -9,6 +9,7 @@ from reapi.core.errors import FailedPrecondition, InvalidArgument, NotFound, Res
 from reapi.protos.reapi.compile.v1 import manifest_pb2
 
 from .action_command import (
+    DEPFILE,
     arguments_of,
     is_preprocessed,
     output_of,
@@ -127,9 +128,8 @@ class RemoteCompiles:
         # Where the checkout really is, if its path may get into the result.
         is_exact |= call.depends_on_names and use_file_names(self._files, call.compilation, paths)
         view = exact_view(call.view.root) if is_exact else call.view
-        outputs = outputs_of(
-            call, has_depfile=call.compilation.depfile is not None or tells_inputs(call.compilation)
-        )
+        has_depfile = call.compilation.depfile is not None or tells_inputs(call.compilation)
+        outputs = outputs_of(call, has_depfile=has_depfile)
         if isinstance(outputs, Local):
             return outputs
         make = partial(
@@ -153,7 +153,8 @@ class RemoteCompiles:
                 action = make(arguments=arguments_of(call, view), view=view)
         except (NotFound, InvalidArgument) as error:
             return Local(error.message)
-        return PreparedCompile(action, outputs, view, inputs)
+        depfile = DEPFILE if has_depfile else None
+        return PreparedCompile(action, outputs, depfile, view, inputs)
 
     def _stand_ins(self, call: Call, search: SearchPath, inputs: Sequence[str]) -> dict[str, bytes]:
         """Files that gcc asks for, and does not name as it reads no more of them (__has_include).
@@ -199,7 +200,9 @@ class RemoteCompiles:
             )
         except (NotFound, InvalidArgument) as error:
             return Local(error.message)
-        return PreparedCompile(action, outputs, view, inputs, rule.stdout, records, text.stderr)
+        return PreparedCompile(
+            action, outputs, None, view, inputs, rule.stdout, records, text.stderr
+        )
 
     async def _run(self, call: Call, arguments: Sequence[str]) -> Finished:
         """What the compiler here says, with no effect but that."""

@@ -84,7 +84,8 @@ class RemoteLinks:
         if call.path(output) in given:
             return Local("its output has the name of an input")
         is_archive = call.compilation.product is Product.ARCHIVE
-        outputs = (output,) if is_archive else (output, DEPFILE)
+        depfile = None if is_archive else DEPFILE
+        outputs = (output,) if depfile is None else (output, depfile)
         try:
             action = self._actions.make(
                 call.toolchain,
@@ -98,7 +99,7 @@ class RemoteLinks:
             )
         except (NotFound, InvalidArgument) as error:
             return Local(error.message)
-        return PreparedLink(action, outputs, given)
+        return PreparedLink(action, outputs, depfile, given)
 
     async def run(
         self, call: Call, search: SearchPath, prepared: PreparedLink, service: Service
@@ -119,7 +120,7 @@ class RemoteLinks:
         self, call: Call, search: SearchPath, prepared: PreparedLink, brought: Brought
     ) -> Entry | Local:
         """What was made, and what it was made of."""
-        if DEPFILE in prepared.outputs and not brought.depfile:
+        if prepared.depfile is not None and not brought.depfile:
             return Local("its linker does not tell what it reads")
         names = (*call.compilation.input_files, *linked_files(brought.depfile))
         records = records_of(self._files, sorted({call.path(name) for name in names}))

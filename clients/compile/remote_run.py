@@ -11,7 +11,6 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 )
 from reapi.protos.reapi.compile.v1 import manifest_pb2
 
-from .action_command import DEPFILE
 from .compile_action import CompileAction
 from .model import Finished, Local
 from .service import Service
@@ -22,10 +21,12 @@ _LARGEST_OUTPUTS_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A miss as an action. `outputs` are in the order of the call's; DEPFILE may be among them."""
+    """A miss as an action. `outputs` are in the order of the call's; `depfile` comes after them,
+    if there is one."""
 
     action: CompileAction
     outputs: Sequence[str]
+    depfile: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Brought:
 
     result: manifest_pb2.Result
     blobs: Mapping[Digest, bytes]
+    first_output: bytes
     depfile: bytes
     slot_seconds: float
 
@@ -59,12 +61,14 @@ async def run_action(prepared: Prepared, service: Service) -> Brought | Finished
     made = manifest_pb2.Result(stdout=stdout, stderr=stderr, action=str(action.digest))
     for index, name in enumerate(prepared.outputs):
         digest = digests.get(name)
-        if digest is not None and name != DEPFILE:
+        if digest is not None and name != prepared.depfile:
             made.outputs.add(
                 index=index, hash=bytes.fromhex(digest.hash), size_bytes=digest.size_bytes
             )
-    depfile = blobs[digests[DEPFILE]] if DEPFILE in digests else b""
-    return Brought(made, blobs, depfile, _slot_seconds(response))
+    first = blobs[digests[prepared.outputs[0]]]
+    depfile = digests.get(prepared.depfile or "")
+    text = blobs[depfile] if depfile is not None else b""
+    return Brought(made, blobs, first, text, _slot_seconds(response))
 
 
 def _slot_seconds(response: ExecuteResponse) -> float:

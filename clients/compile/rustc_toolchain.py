@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from .driver import Driver, ToolchainError
 from .elf import NotAProgram, loaded_files
 from .model import Family
-from .toolchain import DigestOf, Toolchain, identity_of, read_files, stamp_of
+from .toolchain import DigestOf, Toolchain, env_files, identity_of, read_files, stamp_of
 
 _BACKENDS = "codegen-backends"
 _CRATES = (".rlib", ".rmeta", ".so")
@@ -27,7 +27,7 @@ def find_rustc_toolchain(driver: Driver, digest_of: DigestOf) -> Toolchain:
         raise ToolchainError(str(error)) from error
     directories = [path for path in _directories(sysroot, libraries) if os.path.isdir(path)]
     files = [file for directory in directories for file in _crates_in(directory)]
-    stamps, digests = read_files([*programs, *files], digest_of)
+    stamps, digests = read_files([*programs, *files, *env_files(driver)], digest_of)
     # A file that is new there may be found as a crate, or as what makes the code.
     stamps |= {directory: stamp_of(directory) for directory in directories}
     return Toolchain(

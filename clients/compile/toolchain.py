@@ -32,7 +32,7 @@ _LINKING_FILES = ("liblto_plugin.so", "libgomp.spec", "libitm.spec", "libsanitiz
 """Specs say what -fopenmp and the like link."""
 
 _DETERMINISTIC = re.compile(r"^\s*\[D\].*\(default\)$", re.MULTILINE)
-_ENV = "/usr/bin/env"
+ENV = "/usr/bin/env"
 """Executors use it to give a command a PWD of its own."""
 
 _LOCALES = (
@@ -97,8 +97,7 @@ def find_toolchain(
     else:
         still += filter(os.path.exists, _DISTRIBUTION)
         watched += (*_configuration(driver, said), *_gcc_markers(said))
-    if os.path.exists(_ENV):
-        still += _with_libraries([_ENV], driver)
+    still += env_files(driver)
     stamps, digests = read_files([*watched, *still], digest_of)
     for directory in _watched_directories(driver, found, said):
         stamps[directory] = stamp_of(directory)
@@ -129,12 +128,17 @@ def find_archiver(driver: Driver, digest_of: DigestOf) -> Toolchain:
     watched = [*_with_libraries([driver.path], driver), *loaded]
     for path in loaded:
         watched += loaded_files(path, driver.environment, like=driver.path)
-    stamps, digests = read_files(watched, digest_of)
+    stamps, digests = read_files([*watched, *env_files(driver)], digest_of)
     stamps |= {str(directory): stamp_of(str(directory)) for directory in plugins}
     directory = os.path.dirname(driver.path)
     return Toolchain(
         driver.family, identity_of(digests), digests, (), directory, tuple(stamps.items())
     )
+
+
+def env_files(driver: Driver) -> list[str]:
+    """What gives commands of executors another PWD or working directory, if it is here."""
+    return _with_libraries([ENV], driver) if os.path.exists(ENV) else []
 
 
 def stamp_of(path: str) -> Stamp:

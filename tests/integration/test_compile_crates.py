@@ -139,6 +139,7 @@ class Workspace:
             "REAPI_SERVER": self.server,
             "REAPI_CC_CACHE_DIR": str(self.cache),
             "REAPI_CC_ROOT": str(self.root),
+            "REAPI_CC_STRATEGY": "local",
         }
         process = await asyncio.create_subprocess_exec(
             *("cargo", "build", "--offline", "-j2"),
@@ -195,6 +196,20 @@ async def test_a_workspace_comes_from_the_caches_as_cargo_makes_it(workspace: Wo
     assert await workspace.build() == {OutcomeKind.HIT_REMOTE: LIBRARIES}
     assert "unused variable" in workspace.said
     assert await workspace.run() == said
+    assert workspace.take_outputs() == plain
+
+
+async def test_S2_executors_make_the_crates_that_have_no_macros_in_them(
+    workspace: Workspace, idle_system: System
+) -> None:
+    plain = await workspace.plain()
+    async with idle_system.worker(sandbox="auto"):
+        calls = await workspace.build(REAPI_CC_STRATEGY="remote")
+    assert calls == {OutcomeKind.MISS_REMOTE: 1, OutcomeKind.MISS_LOCAL: LIBRARIES - 1}
+    assert workspace.reasons["miss-local: procedural macros run in its compiler"] == 2
+    assert "unused variable" in workspace.said
+    assert workspace.take_outputs() == plain
+    assert await workspace.build() == {OutcomeKind.HIT_LOCAL: LIBRARIES}
     assert workspace.take_outputs() == plain
 
 

@@ -84,6 +84,7 @@ async def project(idle_system: System, open_path: Path, rustc: str) -> AsyncIter
         "PATH": os.environ["PATH"],
         "REAPI_SERVER": idle_system.address,
         "REAPI_CC_ROOT": str(root),
+        "REAPI_CC_STRATEGY": "local",
     }
     settings = CompileSettings(cache_dir=str(open_path / "cache"))
     async with make_engines(
