@@ -29,6 +29,7 @@ class Library:
     compiles: int
     plain: Mapping[str, str]
     wrapped: Mapping[str, str]
+    wrapped_links: Mapping[str, str]
     configure: tuple[str, ...]
     build: tuple[str, ...]
     link: tuple[str, ...]
@@ -41,6 +42,7 @@ ERFA = Library(
     compiles=251,
     plain={"CC": "gcc"},
     wrapped={"CC": "reapi-cc gcc"},
+    wrapped_links={"AR": "reapi-cc ar"},
     configure=("meson", "setup", "--buildtype=debugoptimized", ".", "../source"),
     build=("ninja", JOBS),
     # Ninja compiles what it has not compiled itself.
@@ -55,6 +57,7 @@ FASTJET = Library(
     compiles=125,
     plain={"CXX": "g++"},
     wrapped={"CXX": "g++", "CMAKE_CXX_COMPILER_LAUNCHER": "reapi-cc"},
+    wrapped_links={"CMAKE_CXX_LINKER_LAUNCHER": "reapi-cc"},
     configure=(
         *("cmake", "-G", "Unix Makefiles", "-D", "CMAKE_BUILD_TYPE=Debug"),
         *("-D", "CMAKE_EXPORT_COMPILE_COMMANDS=ON", "-D", "FASTJET_ENABLE_ALLCXXPLUGINS=ON"),
@@ -102,8 +105,26 @@ class Checkout:
         return {
             str(path.relative_to(self.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.directory.rglob(pattern)
+            if path.is_file()
         }
+
+    def linked(self) -> Mapping[str, str]:
+        """Digests of libraries, archives and programs, by path."""
+        programs = {
+            str(path.relative_to(self.directory))
+            for path in self.directory.rglob("*")
+            if path.is_file() and not path.is_symlink() and _is_linked(path)
+        }
+        return {name: digest for name, digest in self.made("*").items() if name in programs}
 
     def remove_objects(self) -> None:
         for path in self.made():
             (self.directory / path).unlink()
+
+
+def _is_linked(path: Path) -> bool:
+    """Whether it is no object and made of objects; probes of build systems do not count."""
+    if path.suffix == ".o" or {"CMakeFiles", "meson-private"} & {*path.parts}:
+        return False
+    with path.open("rb") as file:
+        return file.read(8).startswith((b"\x7fELF", b"!<arch>\n"))

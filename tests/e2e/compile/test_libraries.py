@@ -27,6 +27,7 @@ class Reference:
     checkout: Checkout
     objects: Mapping[str, str]
     depfiles: Mapping[str, str]
+    linked: Mapping[str, str]
 
 
 @pytest.fixture(
@@ -47,7 +48,7 @@ def reference(
     checkout.run(library.test, os.environ)
     objects = checkout.made()
     assert len(objects) == library.compiles
-    return Reference(checkout, objects, checkout.made("*.d"))
+    return Reference(checkout, objects, checkout.made("*.d"), checkout.linked())
 
 
 @pytest.fixture
@@ -92,6 +93,25 @@ def test_a_build_with_the_wrapper_is_that_of_the_compiler_cold_and_warm(
 
     wrapper.forget()
     assert build() == {OutcomeKind.HIT_REMOTE: library.compiles}
+
+
+@minutes
+def test_links_by_executors_make_what_the_linker_makes(
+    reference: Reference, wrapper: Wrapper
+) -> None:
+    checkout, library = reference.checkout, reference.checkout.library
+    environment = {**wrapper.environment, "REAPI_CC_LINK": "1", **library.wrapped_links}
+
+    def build() -> Mapping[OutcomeKind, int]:
+        checkout.configure(environment, is_wrapped=True)
+        checkout.build(environment)
+        assert checkout.linked() == reference.linked
+        return wrapper.calls()
+
+    count = library.compiles + len(reference.linked)
+    assert build() == {OutcomeKind.MISS_REMOTE: count}
+    checkout.run(library.test, environment)
+    assert build() == {OutcomeKind.HIT_LOCAL: count}
 
 
 @minutes
