@@ -56,8 +56,10 @@ class RemoteLinks:
             return Local("it adds to an archive that is there")
         try:
             given = await self._given(call, search)
-        except (FailedPrecondition, ResourceExhausted, OSError) as error:
-            return Local(str(error))
+        except (FailedPrecondition, ResourceExhausted) as error:
+            return Local(error.message)
+        except OSError as error:
+            return Local(f"{error.filename} cannot be read: {error.strerror}")
         declined = reason_to_decline(self._files, call.compilation, given)
         if declined is not None:
             return Local(declined)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reapi.clients.compile.local_compile import LocalCompiles
 from reapi.clients.compile.model import Finished
 from reapi.clients.compile.outcome import OutcomeKind
 from reapi.clients.compile.remote_link import RemoteLinks
@@ -163,7 +164,7 @@ async def test_what_is_said_with_another_name_for_its_output_is_said_here(
 async def test_G2_a_changed_input_or_one_that_is_found_earlier_is_linked_there_again(
     project: Checkout, here: Client, compiler: str, changed: str, kind: str
 ) -> None:
-    call = (compiler, "main.o", "-Learly", "-Llate", "-lf", "-o", "app")
+    call: tuple[str, ...] = (compiler, "main.o", "-Learly", "-Llate", "-lf", "-o", "app")
     if changed == "f.o":
         call = (compiler, "main.o", "f.o", "-o", "app")
     await made(project, here, MISS, *call)
@@ -284,6 +285,22 @@ async def test_M8_without_a_server_links_are_made_here_and_counted(
         ended, _ = await project.through(client, project.call(*words, "f.o"))
         assert ended.exit_code == 1
         assert b'fallback = "never"' in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("gcc", "main.o", "f.o", "-o", "x"), ("ar", "rc", "x", "f.o")])
+async def test_links_are_made_here_and_there_in_a_race(
+    project: Checkout, here: Client, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def waits(*_: object) -> Finished:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    project.settings["strategy"] = "race"
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalCompiles, "run", waits)
+        await made(project, here, MISS, *words)
+    monkeypatch.setattr(RemoteLinks, "run", waits)
+    await made(project, here, HERE, *words, "main.o" if words[0] == "ar" else "-s")
 
 
 @pytest.mark.parametrize("settings", [{"strategy": "local"}, {"read_only": "true"}])
