@@ -158,13 +158,14 @@ class CompileEngine:
         if service is None:
             return await self._fall_back(miss)
         try:
-            service.check_executes()
-            ready = prepared or await self.prepare(miss)
-            if isinstance(ready, Local):
-                return await self._decline(miss, ready)
+            if prepared is None:
+                service.check_executes()
+                prepared = await self.prepare(miss)
+            if isinstance(prepared, Local):
+                return await self._decline(miss, prepared)
             if settings.strategy == "race":
-                return await self._race(miss, ready, service)
-            return await self._make_remotely(miss, ready, service)
+                return await self._race(miss, prepared, service)
+            return await self._make_remotely(miss, prepared, service)
         except ReapiError as error:
             miss.trouble = error
             return await self._fall_back(miss)
@@ -186,7 +187,7 @@ class CompileEngine:
         return self._finish(miss, made, OutcomeKind.MISS_REMOTE)
 
     async def _decline(self, miss: Miss, local: Local) -> Answer:
-        """What no executor is to make; a link is kept as well if it is made here."""
+        """What no executor is to make; of all but compiles the result is kept as well from here."""
         if miss.is_compile:
             return _stays(local, miss.call, miss.reasons)
         return await self._make_here(miss, OutcomeKind.MISS_LOCAL, local.reason)
