@@ -15,6 +15,7 @@ TRANSPORT := $(shell find transport -name '*.rs' -o -name '*.py' -o -name '*.tom
 # Those with a server in them: neither simulations nor what the compiler wrapper does by itself.
 SERVING_TESTS := tests/contracts tests/deploy/test_pods_processes.py tests/e2e tests/integration $(addprefix tests/unit/,cas core executor \
 	server) --ignore=tests/unit/clients/compile tests/unit/clients
+PACKAGES := bazel busybox bwrap cargo clang cmake fusermount3 g++ git make meson ninja npm postgresql rustc strace
 TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 grpcurl-1.9.3 helm-3.21.4 pyerfa-2.0.1.5
 
 .PHONY: help demo test test-transports soak fuzz-transport check bench bench-compile protos format clean
@@ -27,7 +28,7 @@ demo: .venv/runtime .venv/transport ## Build a C++ example with a server of its 
 	@.venv/bin/python scripts/demo.py
 
 test: .venv/development ## Run the tests, with real Bazel too; installs what they need
-	@scripts/install_system_packages.sh bazel busybox bwrap cargo clang cmake fusermount3 g++ git meson ninja npm postgresql rustc strace
+	@scripts/install_system_packages.sh $(PACKAGES)
 	@scripts/install_tools.sh $(TOOLS) minio
 	@$(MAKE) .venv/transport
 	@.venv/bin/pytest -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
@@ -37,9 +38,9 @@ test-transports: .venv/development ## Run the tests that serve gRPC once more, o
 		REAPI_TEST_TRANSPORT=grpc.aio .venv/bin/pytest $(SERVING_TESTS) -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS); \
 	else echo "There is no other transport here than grpc.aio, on which the tests ran already"; fi
 
-soak: .venv/development .venv/transport ## Run the tests that take minutes each, which `make test` leaves out
-	@scripts/install_system_packages.sh cmake g++ make postgresql
-	@scripts/install_tools.sh fastjet-3.5.2.0 minio
+soak: .venv/development .venv/transport ## Run the tests that take long, which `make test` leaves out
+	@scripts/install_system_packages.sh $(PACKAGES)
+	@scripts/install_tools.sh bazel-2.1.0 fastjet-3.5.2.0 minio
 	@.venv/bin/pytest -m soak -rP -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 fuzz-transport: ## Fuzz the codec of transport/ for a minute

@@ -39,7 +39,7 @@ def server(open_path: Path) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture(params=["4.2.3", "2.1.0"])
+@pytest.fixture(params=["4.2.3", pytest.param("2.1.0", marks=pytest.mark.soak)])
 def bazel(request: pytest.FixtureRequest, tmp_path: Path) -> Bazel:
     """Debian's Bazel and the oldest we promise, each with a copy of the workspace and no state."""
     if request.param == "4.2.3":

@@ -175,6 +175,7 @@ def _codes(killing: Killing) -> set[int]:
     return {refused.status.code for refused in killing.load.refusals}
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_kill_9_of_a_frontend_loses_nothing_and_the_other_one_notices_nothing(
     tmp_path: Path, postgresql_dsn: Dsn, minio_server: S3Server

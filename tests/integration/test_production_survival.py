@@ -70,6 +70,7 @@ async def _fleet(folder: Path, dsn: Dsn, s3: S3Server) -> AsyncIterator[Fleet]:
         yield Fleet(production, scheduler, frontend, system)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("storage", ["frontend", "direct"])
 async def test_compile_clients_F5_a_bucket_that_is_killed_delays_results_and_none_is_told_before(
     open_path: Path, postgresql_dsn: Dsn, own_s3: S3Server, gate: Gate, storage: str
