@@ -44,9 +44,19 @@ def bazel(request: pytest.FixtureRequest, tmp_path: Path) -> Bazel:
     """Debian's Bazel and the oldest we promise, each with a copy of the workspace and no state."""
     if request.param == "4.2.3":
         program = installed(Path("/usr/bin/bazel"), "scripts/install_system_packages.sh bazel")
-    else:
-        program = installed(TOOLS / "bazel-2.1.0", "scripts/install_tools.sh bazel-2.1.0")
-    return Bazel(program, tmp_path / "here")
+        return Bazel(program, tmp_path / "here")
+    return _oldest(tmp_path)
+
+
+@pytest.fixture
+def oldest_bazel(tmp_path: Path) -> Bazel:
+    """The oldest Bazel alone: Debian's has been built without TLS."""
+    return _oldest(tmp_path)
+
+
+def _oldest(folder: Path) -> Bazel:
+    program = installed(TOOLS / "bazel-2.1.0", "scripts/install_tools.sh bazel-2.1.0")
+    return Bazel(program, folder / "here")
 
 
 @pytest.fixture
