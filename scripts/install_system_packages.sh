@@ -17,6 +17,7 @@ declare -A package_of=(
   [g++]=g++
   [git]=git
   [icecc]=icecc
+  [ld.lld]=lld
   [make]=make
   [meson]=meson
   [ninja]=ninja-build

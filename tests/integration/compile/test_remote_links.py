@@ -81,6 +81,7 @@ LINKS = [
     "-static main.o f.o -o app",
     "main.o f.o -oapp -Wl,-rpath,$ORIGIN/late -Xlinker --gc-sections -s -rdynamic",
     "-fuse-ld=gold main.o -Llate -lf -o app",
+    "-fuse-ld=lld main.o -Llate -lf -o app",
     "main.o unsafe.o -o app",
     "main.o f.o --coverage -o app",
     "@arguments",
