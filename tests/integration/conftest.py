@@ -1,5 +1,7 @@
 """The real server: as a process for what only whole processes can show, else in this process."""
 
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -42,3 +44,13 @@ def gate(open_path: Path) -> Iterator[Gate]:
     made = Gate(open_path)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def rustc() -> str:
+    """The compiler itself: what is on the PATH may be rustup."""
+    if shutil.which("rustc") is None:
+        pytest.fail("run `scripts/install_system_packages.sh rustc`", pytrace=False)
+    command = ["rustc", "--print=sysroot"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"{done.stdout.strip()}/bin/rustc"

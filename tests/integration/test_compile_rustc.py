@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -64,16 +63,6 @@ class Project:
         return Invocation(
             (self.rustc, *LIBRARY, *more), str(self.root), {**self.environment, **variables}
         )
-
-
-@pytest.fixture
-def rustc() -> str:
-    """The compiler itself: what is on the PATH may be rustup."""
-    if shutil.which("rustc") is None:
-        pytest.fail("run `scripts/install_system_packages.sh rustc`", pytrace=False)
-    command = ["rustc", "--print=sysroot"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"{done.stdout.strip()}/bin/rustc"
 
 
 @pytest.fixture

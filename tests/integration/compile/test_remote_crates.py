@@ -1,7 +1,6 @@
 """Library crates on an executor, whose root has only rustc, its libraries and what it reads."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -17,16 +16,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MISS, HERE = OutcomeKind.MISS_REMOTE, OutcomeKind.MISS_LOCAL
 EMIT = "--emit=dep-info,metadata,link"
-
-
-@pytest.fixture(scope="module")
-def rustc() -> str:
-    """The compiler itself: what is on the PATH may be rustup."""
-    if shutil.which("rustc") is None:
-        pytest.fail("run `scripts/install_system_packages.sh rustc`", pytrace=False)
-    command = ["rustc", "--print=sysroot"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"{done.stdout.strip()}/bin/rustc"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from reapi.clients.compile.outcome import OutcomeKind
 from reapi.clients.compile.remote_link import RemoteLinks
 from tests.integration.compile.checkout import Checkout, Client, kind_of, open_client
 from tests.integration.compile.test_compiler_flags import assert_same
-from tests.integration.compile.test_strategies import without_a_server
+from tests.integration.compile.test_strategies import ends, without_a_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,14 +57,8 @@ def run(checkout: Checkout, command: str) -> None:
 
 async def made(project: Checkout, client: Client, kind: OutcomeKind, *words: str) -> Finished:
     """Asserts that the call ends as the plain tool's does, byte for byte; nothing is left of it."""
-    call = project.call(*words)
-    plain = project.plain(call)
-    ended, answer = await project.through(client, call)
-    await client.shared(call)
-    assert kind_of(answer) is kind, answer
-    assert isinstance(answer, Finished)
-    assert_same(ended, plain)
-    return answer
+    tool, *arguments = words
+    return await ends(project, client, kind, *arguments, compiler=tool)
 
 
 def reason_of(answer: Finished) -> str:
