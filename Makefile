@@ -41,7 +41,7 @@ test-transports: .venv/development ## Run the tests that serve gRPC once more, o
 soak: .venv/development .venv/transport ## Run the tests that take long, which `make test` leaves out
 	@scripts/install_system_packages.sh $(PACKAGES)
 	@scripts/install_tools.sh bazel-2.1.0 fastjet-3.5.2.0 minio
-	@.venv/bin/pytest -m soak -rP -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+	@.venv/bin/pytest -m soak -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 fuzz-transport: ## Fuzz the codec of transport/ for a minute
 	@scripts/install_system_packages.sh g++

@@ -1,8 +1,9 @@
-"""Prints the summary of several runs of pytest in its own form: their counts and times added up.
+"""Prints what failed in several runs of pytest, and their counts and times added up in its form.
 
-Takes the logs of the runs. Exits with 1 and prints nothing if one of them came to no end.
+Takes the logs of the runs. Exits with 1, and prints no summary, if one of them came to no end.
 """
 
+import itertools
 import re
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 _SUMMARY = re.compile(r"^=+ (.*) in ([0-9.]+)s.* =+$", re.MULTILINE)
+_FAILURE = re.compile(r"^(?:FAILED|ERROR) [^ ]+\.py.*", re.MULTILINE)
 _COUNT = re.compile(r"([0-9]+) ([a-z]+)")
 _OUTCOMES = ("failed", "passed", "skipped", "xfailed", "xpassed", "warning", "error")
 """In pytest's order. Tests that a run leaves out are in another one."""
@@ -45,7 +47,10 @@ def _named(outcome: str, count: int) -> str:
 
 
 if __name__ == "__main__":
-    summary = add_up([Path(log).read_text(errors="replace") for log in sys.argv[1:]])
+    logs = [Path(log).read_text(errors="replace") for log in sys.argv[1:]]
+    for failure in itertools.chain.from_iterable(map(_FAILURE.findall, logs)):
+        print(failure)
+    summary = add_up(logs)
     if summary is None:
         sys.exit(1)
     print(summary)

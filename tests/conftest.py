@@ -33,6 +33,14 @@ def pytest_report_header() -> str:
     return f"gRPC: {transport.chosen()}; S3: {'MinIO' if has_minio() else s3}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured: they give it to `record_property` as "measured"."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, figures in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"{report.nodeid}: {figures}")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds MinIO if a test needs it: here, where nothing times out."""
     needs_server = any(

@@ -229,7 +229,10 @@ async def test_reliability_F8_kill_9_of_the_object_store_loses_nothing_and_heals
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 async def test_reliability_F8_two_minutes_without_the_object_store_are_borne(
-    tmp_path: Path, postgresql_dsn: Dsn, own_s3: S3Server
+    tmp_path: Path,
+    postgresql_dsn: Dsn,
+    own_s3: S3Server,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Frontends refuse what needs it, pile nothing up, and go on when it is back."""
     production = Production(tmp_path, postgresql_dsn, new_bucket(own_s3, tmp_path))
@@ -245,13 +248,15 @@ async def test_reliability_F8_two_minutes_without_the_object_store_are_borne(
             await killing.is_refused()
             for frontend, (memory_kib, files) in zip(frontends, before, strict=True):
                 memory_kib_now, files_now = _held(frontend)
-                print(f"{memory_kib_now - memory_kib} KiB and {files_now - files} files more")
+                more = f"{memory_kib_now - memory_kib} KiB and {files_now - files} files more"
+                record_property("measured", more)
                 assert memory_kib_now - memory_kib < MOST_MORE_KIB
                 assert files_now - files < MOST_MORE_FILES
             await asyncio.to_thread(own_s3.start)
             started = time.monotonic()
             await asyncio.gather(*(_until_served(client) for client in (one, other)))
-            print(f"well again {time.monotonic() - started:.1f} s after the object store")
+            waited = time.monotonic() - started
+            record_property("measured", f"well again {waited:.1f} s after the object store")
 
         await killing.run([lambda: one, lambda: other], outage, (WARM_ANSWERS,))
     _check_all_are_told(killing)

@@ -121,7 +121,9 @@ async def resident_kib(server: InteropProcess) -> int:
         return int((await ask(channel, {"tell": ["resident_kib"]}))["resident_kib"])
 
 
-async def test_memory_levels_off_under_connections_that_come_and_go() -> None:
+async def test_memory_levels_off_under_connections_that_come_and_go(
+    record_property: Callable[[str, object], None],
+) -> None:
     clients = [Random(seed) for seed in range(CLIENTS)]
     samples, visits = [], 0
     with InteropProcess(NATIVE) as server:
@@ -131,7 +133,8 @@ async def test_memory_levels_off_under_connections_that_come_and_go() -> None:
                 await asyncio.gather(*(visit_until(end, server, random) for random in clients))
             )
             samples.append(await resident_kib(server))
-    print(f"{visits} visits; MiB: {' '.join(str(sample >> 10) for sample in samples)}")
+    mib = " ".join(str(sample >> 10) for sample in samples)
+    record_property("measured", f"{visits} visits; MiB: {mib}")
     third = ROUNDS // 3
     before, after = samples[third : 2 * third], samples[2 * third :]
     assert max(after) < MOST_GROWTH * min(before)

@@ -30,6 +30,20 @@ def test_counts_and_times_of_all_runs_are_added_up(tmp_path: Path) -> None:
     assert done.stdout.endswith("=\n")
 
 
+def test_what_failed_in_any_run_is_named_before_the_summary(tmp_path: Path) -> None:
+    done = summary(
+        tmp_path,
+        "ERROR: no such target\n"
+        "FAILED tests/one.py::test_tea[2.1.0] - assert 'a cup' == 'a pot'\n"
+        "== 1 failed in 1.00s ==\n",
+        "//:test FAILED in 0.5s\nERROR tests/other.py::test_cup\n== 1 error in 1.00s ==\n",
+    )
+    assert done.stdout.splitlines()[:-1] == [
+        "FAILED tests/one.py::test_tea[2.1.0] - assert 'a cup' == 'a pot'",
+        "ERROR tests/other.py::test_cup",
+    ]
+
+
 def test_a_run_that_came_to_no_end_has_no_summary(tmp_path: Path) -> None:
     done = summary(tmp_path, "== 3 passed in 0.10s ==\n", "== session starts ==\nkilled\n")
     assert done.returncode == 1
