@@ -45,10 +45,11 @@ class Listing:
         self._kinds = kinds
 
     def kinds(self, names: Collection[str]) -> dict[str, Kind]:
-        """Those of the names that are there."""
+        """Those of the names that are there, in any order."""
         kinds = self._kinds
         if kinds is not None:
-            return {name: kinds[name] for name in names if name in kinds}
+            # Of two sets, or keys of dicts, it is the smaller one that is gone through.
+            return {name: kinds[name] for name in kinds.keys() & names}
         probed = {name: kind_of(f"{self._path}/{name}", follow_symlinks=False) for name in names}
         return {name: kind for name, kind in probed.items() if kind is not None}
 

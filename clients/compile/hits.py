@@ -13,6 +13,7 @@ from .directory_states import DirectoryStates
 from .file_states import FileStates
 from .library_path import with_files
 from .local_cache import LocalCache
+from .looked_up import pack_names, unpack_names
 from .lookups import Lookups
 from .manifest import Entry, Interner, Record, read_manifest, write_manifest
 from .model import Product
@@ -21,17 +22,22 @@ from .rustc_arguments import RustCompilation
 from .search_path import SearchPath
 
 _ENTRY_WEIGHT = 100
+_BYTES_PER_INPUT = 33
 _LARGEST_WEIGHT = 3_000_000
 """One for each input and some for each entry: about 100 MiB."""
 
 
 @dataclass(slots=True)
 class Looked:
-    """What was found for a call: its key, all entries under that, and the one that holds."""
+    """What was found for a call: its key, all entries under that, and the one that holds.
+
+    `shared` is the manifest that has just these entries, if another has shared it.
+    """
 
     key: str
     entries: list[Entry]
     hit: Entry | None
+    shared: bytes | None = None
 
 
 class Hits:
@@ -71,7 +77,9 @@ class Hits:
         entries = self._read(call, data)
         hit = self._first_that_holds(call, entries, search)
         entries = [one for one in entries if not any(_is_same(one, own) for own in looked.entries)]
-        return Looked(looked.key, [*looked.entries, *entries], hit)
+        return Looked(
+            looked.key, [*looked.entries, *entries], hit, None if looked.entries else data
+        )
 
     def record(self, call: Call, looked: Looked, entry: Entry) -> bytes:
         """Remembers an entry before the others of its key; returns the manifest."""
@@ -80,7 +88,11 @@ class Hits:
         ]
         entries = [entry, *others]
         entry.records = [self._intern(record) for record in entry.records]
-        data = write_manifest(entries, call.view)
+        if not entry.names and isinstance(entry.lookups, Lookups):
+            entry.names = pack_names(entry.lookups.names(), call.view)
+        data = looked.shared if looked.shared and looked.entries == entries else None
+        if data is None:
+            data = write_manifest(entries, call.view)
         self._cache.put_manifest(looked.key, data)
         self._remember(call, looked.key, entries)
         return data
@@ -89,14 +101,23 @@ class Hits:
         """The files that a call may read, if they can be told without its compiler."""
         return include_closure(call.source, call.directory, search, self._files, self._directories)
 
-    def lookups(self, call: Call, records: Sequence[Record], search: SearchPath) -> Lookups:
-        """Where the names in these files are looked up, for all but crates."""
+    def lookups(
+        self, call: Call, records: Sequence[Record], search: SearchPath, names: bytes = b""
+    ) -> Lookups:
+        """Where the names in these files are looked up, for all but crates.
+
+        `names` are those, packed, if another has found them.
+        """
         if call.compilation.product is not Product.OBJECT:
             search, records = with_files(call, search, [path for path, _ in records]), []
-        return Lookups(search, call.directory, records, self._files, self._directories)
+        told = unpack_names(names, call.view, records) if names else None
+        return Lookups(search, call.directory, records, self._files, self._directories, told)
 
     def _remember(self, call: Call, key: str, entries: list[Entry]) -> None:
-        weight = sum(_ENTRY_WEIGHT + len(entry.records) for entry in entries)
+        weight = sum(
+            _ENTRY_WEIGHT + len(entry.records) + len(entry.names) // _BYTES_PER_INPUT
+            for entry in entries
+        )
         self._recent.put(self._at(call, key), entries, _ENTRY_WEIGHT + weight)
 
     def _at(self, call: Call, key: str) -> str:
@@ -128,7 +149,7 @@ class Hits:
             paths = [path for path, _ in entry.records]
             lookups = CrateLookups(call.compilation, call.directory, paths)
         else:
-            lookups = self.lookups(call, entry.records, search)
+            lookups = self.lookups(call, entry.records, search, entry.names)
         if lookups.fingerprint(call.view) != entry.fingerprint:
             return False
         entry.lookups = lookups

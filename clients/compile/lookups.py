@@ -10,6 +10,7 @@ from reapi.core.digest import Digest
 
 from .directory_states import DirectoryStates, Kind, Listing, kind_of
 from .file_states import FileStates
+from .looked_up import LookedUp, names_in
 from .model import View
 from .search_path import SearchPath
 
@@ -30,8 +31,9 @@ class Lookups:
     what the compiler does: all names count in all directories, though one that has the name ends
     the search.
 
-    What the names are follows from the content of the files: it holds only together with them. In
-    one thread, blocks.
+    What the names are follows from the content of the files: it holds only together with them.
+    `told` is what somebody has found in them, who need not be asked again: it saves reading them.
+    In one thread, blocks.
     """
 
     __slots__ = (
@@ -46,18 +48,24 @@ class Lookups:
         records: Sequence[tuple[str, Digest]],
         files: FileStates,
         states: DirectoryStates,
+        told: LookedUp | None = None,
     ) -> None:
         self._search = search
         self._working_directory = working_directory
         self._records = records
         self._files = files
         self._states = states
-        self._keep(self._look())
+        self._keep(self._look(told))
+
+    def names(self) -> LookedUp:
+        """What is looked up because of what is in the files, rather than in the command."""
+        files = [(self._absolute(path), digest) for path, digest in self._records]
+        return names_in(files, self._directories(), self._files)
 
     def fingerprint(self, view: View) -> str:
         """A hash of which names were where, the same for the same files in another checkout."""
         told = hashlib.sha256()
-        for directory in map(self._absolute, self._search.directories):
+        for directory in self._directories():
             told.update(os.fsencode(view.there(directory)) + b"\0")
         told.update(b"\0")
         for directory, present in self._found:
@@ -80,9 +88,9 @@ class Lookups:
         """The files that stand where a name is looked up, and are none of those read."""
         return self._look().unread
 
-    def _look(self) -> "_Found":
-        found = _Found(self._states, frozenset(self._files_read()))
-        for directory, names in self._names_by_directory():
+    def _look(self, told: LookedUp | None = None) -> "_Found":
+        found = _Found(self._states, frozenset(self._absolute(path) for path, _ in self._records))
+        for directory, names in self._names_by_directory(told):
             found.look_up(directory, names)
         return found
 
@@ -91,54 +99,27 @@ class Lookups:
         self._links = tuple(found.links)
         self._found = tuple(found.present)
 
-    def _names_by_directory(self) -> Iterator[tuple[str, _Names]]:
-        everywhere, beside = self._looked_up_names()
-        searched = dict.fromkeys(map(self._absolute, self._search.directories))
-        for start, names in _by_start(everywhere):
-            self._states.ask_for(_all_of(names))
-            for directory in searched:
-                yield directory + start, names
-        for directory in sorted(beside.keys() - searched.keys()):
-            for start, names in _by_start(beside[directory]):
-                self._states.ask_for(_all_of(names))
-                yield directory + start, names
-
-    def _looked_up_names(self) -> tuple[set[str], dict[str, set[str]]]:
-        """The names for all directories of the search path, and those for single directories."""
-        everywhere = {
+    def _names_by_directory(self, told: LookedUp | None) -> Iterator[tuple[str, _Names]]:
+        names = told or self.names()
+        asked = {
             name + suffix for name in self._search.names for suffix in ("", _CLANG_PRECOMPILED)
         }
-        beside: defaultdict[str, set[str]] = defaultdict(set)
-        if self._search.names:
-            beside[self._absolute(".")].update(everywhere)
-        has_computed = set()
-        for file, (_, digest) in zip(self._files_read(), self._records, strict=True):
-            facts = self._files.facts_of(file, digest)
-            if facts is None:
-                continue
-            everywhere.update(facts.quoted, facts.angled)
-            if facts.quoted:
-                beside[os.path.dirname(file)].update(facts.quoted)
-            if facts.has_computed_include:
-                has_computed.add(os.path.dirname(file))
-        if has_computed:
-            computed = self._possible_names(has_computed)
-            everywhere |= computed
-            for directory in has_computed:
-                beside[directory] |= computed
-        return everywhere, beside
+        beside = dict(names.beside)
+        if asked:
+            here = self._absolute(".")
+            beside[here] = {*beside.get(here, ()), *asked}
+        searched = dict.fromkeys(self._directories())
+        for start, below in _by_start({*names.everywhere, *asked}):
+            self._states.ask_for(_all_of(below))
+            for directory in searched:
+                yield directory + start, below
+        for directory in sorted(beside.keys() - searched.keys()):
+            for start, below in _by_start(beside[directory]):
+                self._states.ask_for(_all_of(below))
+                yield directory + start, below
 
-    def _possible_names(self, includers: Collection[str]) -> set[str]:
-        """The names by which a computed include may have found the files."""
-        starts = {self._absolute(directory) + "/" for directory in self._search.directories}
-        starts |= {f"{directory}/" for directory in includers}
-        files = self._files_read()
-        return {
-            file.removeprefix(start) for start in starts for file in files if file.startswith(start)
-        }
-
-    def _files_read(self) -> list[str]:
-        return [self._absolute(path) for path, _ in self._records]
+    def _directories(self) -> list[str]:
+        return list(map(self._absolute, self._search.directories))
 
     def _absolute(self, path: str) -> str:
         """Without what is idle, but with `..`, which leads elsewhere behind a symlink."""
@@ -167,7 +148,7 @@ class _Found:
             directory, names = left.pop()
             listing = self.listings[sys.intern(directory)] = self._states.listing(directory)
             present = []
-            for name, kind in sorted(listing.kinds(names).items()):
+            for name, kind in sorted(listing.kinds(names.keys()).items()):
                 path = f"{directory}/{name}"
                 leads_to = kind_of(path, follow_symlinks=True) if kind is Kind.SYMLINK else kind
                 if leads_to is Kind.DIRECTORY and names[name]:
@@ -187,7 +168,12 @@ class _Found:
 def _by_start(names: Iterable[str]) -> Iterator[tuple[str, _Names]]:
     """The names as trees; those of each way up, such as `/..`, apart from the others."""
     trees: defaultdict[str, _Names] = defaultdict(dict)
+    top = trees[""]
     for name in names:
+        if "/" not in name and name != "..":
+            top.setdefault(name, {})
+            top.setdefault(name + _PRECOMPILED, {})
+            continue
         parts = [part for part in name.split("/") if part and part != "."]
         ups = len(parts) - parts[::-1].index("..") if ".." in parts else 0
         below = trees["".join(f"/{part}" for part in parts[:ups])]

@@ -35,7 +35,8 @@ class Entry:
     """One set of inputs, as paths of ours.
 
     `root` is set where the result has it in it: it holds for that checkout alone. `lookups` is made
-    when it is needed for the first time in the life of a process.
+    when it is needed for the first time in the life of a process, of `names` where that is known
+    (looked_up.py).
     """
 
     records: Sequence[Record]
@@ -44,6 +45,7 @@ class Entry:
     root: str = ""
     lookups: Lookups | CrateLookups | None = None
     variables: Sequence[Variable] = ()
+    names: bytes = b""
 
 
 class Interner:
@@ -94,7 +96,9 @@ def _is_sound(found: manifest_pb2.Entry, function: DigestFunction) -> bool:
 def _is_path(path: str) -> bool:
     """Whether an ordinary file may be there: what the kernel shows as files may never end."""
     is_clean = path.startswith("/") and "\0" not in path
-    return is_clean and not _KERNELS.match(os.path.normpath(path))
+    if "//" in path or "/." in path:
+        path = os.path.normpath(path)
+    return is_clean and not _KERNELS.match(path)
 
 
 def _entry(
@@ -106,14 +110,18 @@ def _entry(
         for item in found.inputs
     ]
     variables = tuple((variable.name, variable.hash) for variable in found.variables)
-    return Entry(records, found.lookups, found.result, found.root, variables=variables)
+    return Entry(
+        records, found.lookups, found.result, found.root, variables=variables, names=found.names
+    )
 
 
 def write_manifest(entries: Iterable[Entry], view: View) -> bytes:
     """The manifest of these entries; those beyond the first few are forgotten."""
     message = manifest_pb2.Manifest()
     for entry in list(entries)[:_MOST_ENTRIES]:
-        added = message.entries.add(root=entry.root, lookups=entry.fingerprint, result=entry.result)
+        added = message.entries.add(
+            root=entry.root, lookups=entry.fingerprint, result=entry.result, names=entry.names
+        )
         for path, digest in entry.records:
             added.inputs.add(
                 path=view.there(path),

@@ -154,21 +154,22 @@ def family(request: pytest.FixtureRequest) -> Family:
     return family
 
 
-@pytest.fixture(params=["young files", "settled files"])
+@pytest.fixture(params=["young files", "settled files", "told names"])
 def make_project(
     request: pytest.FixtureRequest,
     family: Family,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> MakeProject:
-    """Projects whose files are new, and are read each time, or whose stamps are trusted at once."""
+    """Projects whose files are new, and are read each time, or whose stamps are trusted at once, or
+    of which somebody else has found the names that are looked up."""
     if request.param == "settled files":
         for module in (file_states, directory_states):
             monkeypatch.setattr(module, "UNSETTLED_NS", -(1 << 60))
 
     def make(name: str) -> Project:
         (tmp_path / name).mkdir()
-        return Project(tmp_path / name, family)
+        return Project(tmp_path / name, family, tells_names=request.param == "told names")
 
     return make
 

@@ -12,7 +12,7 @@ def _entry(view: View, text: bytes = b"x", root: str = "") -> Entry:
     result = manifest_pb2.Result(stderr=b"a warning")
     result.outputs.add(index=0, hash=bytes.fromhex(digest_of(text).hash), size_bytes=len(text))
     records = [(f"{view.root}/x.c", digest_of(text)), ("/usr/include/y.h", digest_of(b"y"))]
-    return Entry(records, "names", result, root)
+    return Entry(records, "lookups", result, root, names=b"names")
 
 
 def _read(data: bytes, view: View) -> list[Entry]:
@@ -23,7 +23,8 @@ def test_what_one_checkout_wrote_another_reads_with_its_own_paths() -> None:
     data = write_manifest([_entry(HERE)], HERE)
     (found,) = _read(data, THERE)
     assert found.records == _entry(THERE).records
-    assert found.fingerprint == "names"
+    assert found.fingerprint == "lookups"
+    assert found.names == b"names"
     assert found.result == _entry(HERE).result
 
 

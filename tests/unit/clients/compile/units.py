@@ -9,8 +9,9 @@ from pathlib import Path
 from reapi.clients.compile.dependencies import find_dependencies
 from reapi.clients.compile.directory_states import DirectoryStates
 from reapi.clients.compile.file_states import FileStates
+from reapi.clients.compile.looked_up import pack_names, unpack_names
 from reapi.clients.compile.lookups import Lookups
-from reapi.clients.compile.model import Compilation, Family, Invocation, View, Word
+from reapi.clients.compile.model import CANONICAL_ROOT, Compilation, Family, Invocation, View, Word
 from reapi.clients.compile.search_path import SearchPaths
 from reapi.core.digest import Digest
 
@@ -47,14 +48,15 @@ class Unit:
         return [os.path.basename(path) for path, _ in self.records]
 
     def fingerprint(self, root: Path) -> str:
-        return self.lookups.fingerprint(View(str(root), "/reapi/root"))
+        return self.lookups.fingerprint(View(str(root), CANONICAL_ROOT))
 
 
 class Project:
     """A directory with sources, which are compiled there."""
 
-    def __init__(self, root: Path, family: Family) -> None:
+    def __init__(self, root: Path, family: Family, *, tells_names: bool = False) -> None:
         self.root = root
+        self._tells_names = tells_names
         self.family = family
         self.files = FileStates()
         self.directories = DirectoryStates()
@@ -98,6 +100,11 @@ class Project:
         known = [(path, digest) for path, digest in records if digest is not None]
         assert len(known) == len(records)
         lookups = Lookups(search, str(self.root), known, self.files, self.directories)
+        if self._tells_names:
+            view = View(str(self.root), CANONICAL_ROOT)
+            names = unpack_names(pack_names(lookups.names(), view), view, known)
+            assert names is not None
+            lookups = Lookups(search, str(self.root), known, self.files, self.directories, names)
         return Unit(self.files, known, lookups)
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freapi/compile/v1/manifest.proto\x12\x10reapi.compile.v1\"4\n\x08Manifest\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.reapi.compile.v1.Entry\"\xa8\x01\n\x05\x45ntry\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.reapi.compile.v1.Input\x12\x0f\n\x07lookups\x18\x03 \x01(\t\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x18.reapi.compile.v1.Result\x12-\n\tvariables\x18\x05 \x03(\x0b\x32\x1a.reapi.compile.v1.Variable\"&\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"7\n\x05Input\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"t\n\x06Result\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.reapi.compile.v1.Output\x12\x0e\n\x06stdout\x18\x02 \x01(\x0c\x12\x0e\n\x06stderr\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65pfile\x18\x04 \x01(\x0c\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\"9\n\x06Output\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freapi/compile/v1/manifest.proto\x12\x10reapi.compile.v1\"4\n\x08Manifest\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.reapi.compile.v1.Entry\"\xb7\x01\n\x05\x45ntry\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.reapi.compile.v1.Input\x12\x0f\n\x07lookups\x18\x03 \x01(\t\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x18.reapi.compile.v1.Result\x12-\n\tvariables\x18\x05 \x03(\x0b\x32\x1a.reapi.compile.v1.Variable\x12\r\n\x05names\x18\x06 \x01(\x0c\"H\n\x08LookedUp\x12\x12\n\neverywhere\x18\x01 \x03(\t\x12(\n\x06\x62\x65side\x18\x02 \x03(\x0b\x32\x18.reapi.compile.v1.Beside\"*\n\x06\x42\x65side\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\r\"&\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"7\n\x05Input\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"t\n\x06Result\x12)\n\x07outputs\x18\x01 \x03(\x0b\x32\x18.reapi.compile.v1.Output\x12\x0e\n\x06stdout\x18\x02 \x01(\x0c\x12\x0e\n\x06stderr\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65pfile\x18\x04 \x01(\x0c\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\"9\n\x06Output\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST']._serialized_start=53
   _globals['_MANIFEST']._serialized_end=105
   _globals['_ENTRY']._serialized_start=108
-  _globals['_ENTRY']._serialized_end=276
-  _globals['_VARIABLE']._serialized_start=278
-  _globals['_VARIABLE']._serialized_end=316
-  _globals['_INPUT']._serialized_start=318
-  _globals['_INPUT']._serialized_end=373
-  _globals['_RESULT']._serialized_start=375
-  _globals['_RESULT']._serialized_end=491
-  _globals['_OUTPUT']._serialized_start=493
-  _globals['_OUTPUT']._serialized_end=550
+  _globals['_ENTRY']._serialized_end=291
+  _globals['_LOOKEDUP']._serialized_start=293
+  _globals['_LOOKEDUP']._serialized_end=365
+  _globals['_BESIDE']._serialized_start=367
+  _globals['_BESIDE']._serialized_end=409
+  _globals['_VARIABLE']._serialized_start=411
+  _globals['_VARIABLE']._serialized_end=449
+  _globals['_INPUT']._serialized_start=451
+  _globals['_INPUT']._serialized_end=506
+  _globals['_RESULT']._serialized_start=508
+  _globals['_RESULT']._serialized_end=624
+  _globals['_OUTPUT']._serialized_start=626
+  _globals['_OUTPUT']._serialized_end=683
 # @@protoc_insertion_point(module_scope)

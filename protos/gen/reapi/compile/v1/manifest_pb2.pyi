@@ -13,18 +13,36 @@ class Manifest(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("root", "inputs", "lookups", "result", "variables")
+    __slots__ = ("root", "inputs", "lookups", "result", "variables", "names")
     ROOT_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     LOOKUPS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     root: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     lookups: str
     result: Result
     variables: _containers.RepeatedCompositeFieldContainer[Variable]
-    def __init__(self, root: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., lookups: _Optional[str] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ...) -> None: ...
+    names: bytes
+    def __init__(self, root: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., lookups: _Optional[str] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., names: _Optional[bytes] = ...) -> None: ...
+
+class LookedUp(_message.Message):
+    __slots__ = ("everywhere", "beside")
+    EVERYWHERE_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
+    everywhere: _containers.RepeatedScalarFieldContainer[str]
+    beside: _containers.RepeatedCompositeFieldContainer[Beside]
+    def __init__(self, everywhere: _Optional[_Iterable[str]] = ..., beside: _Optional[_Iterable[_Union[Beside, _Mapping]]] = ...) -> None: ...
+
+class Beside(_message.Message):
+    __slots__ = ("directory", "names")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    names: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, directory: _Optional[str] = ..., names: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Variable(_message.Message):
     __slots__ = ("name", "hash")
