@@ -1,13 +1,16 @@
 """What becomes of a call: answered from memory, from a cache, by an executor, or made here."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
 from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition, NotFound, ReapiError, ResourceExhausted
+from reapi.core.uninterrupted import uninterrupted
 
 from .calls import Call
 from .hits import Hits
+from .keeping import Keeping
 from .library_path import LibraryPaths
 from .local_cache import LocalCache
 from .local_compile import LocalCompiles
@@ -20,13 +23,16 @@ from .race import race
 from .reasons import Reasons
 from .remote_calls import RemoteCalls
 from .remote_run import Prepared
-from .results import CannotDeliver, deliver, diagnostics, digests_of, fits
+from .results import CannotDeliver, delivery_of, diagnostics, digests_of, fits
 from .rustc_arguments import RustCompilation
 from .rustc_compile import CrateCompiles
 from .service import Service
 from .services import Services
 from .sharing import Sharing
 from .understanding import Understanding
+
+_QUICK_BYTES = 64 << 10
+"""Written sooner than a thread is asked to."""
 
 
 class CompileEngine:
@@ -44,6 +50,7 @@ class CompileEngine:
         searches: LibraryPaths,
         cache: LocalCache,
         remote: RemoteCalls,
+        keeping: Keeping,
         here: LocalCompiles,
         crates: CrateCompiles,
         services: Services,
@@ -55,6 +62,7 @@ class CompileEngine:
         self._searches = searches
         self._cache = cache
         self._remote = remote
+        self._keeping = keeping
         self._here = here
         self._crates = crates
         self._services = services
@@ -62,12 +70,13 @@ class CompileEngine:
         self._sharing = sharing
 
     async def close(self) -> None:
-        """Shares all that was made, as `finish_sharing` does, and closes all connections."""
-        await self.finish_sharing()
+        """Does what `finish` does, and closes all connections."""
+        await self.finish()
         await self._services.close()
 
-    async def finish_sharing(self) -> None:
-        """Returns when all that was made so far is shared, as far as the service takes it."""
+    async def finish(self) -> None:
+        """Returns when all made so far is kept, and shared as far as the service takes it."""
+        await self._keeping.finish()
         await self._sharing.finish()
 
     def answer_now(self, invocation: Invocation) -> Answer | None:
@@ -85,7 +94,7 @@ class CompileEngine:
         if search is None or key is None:
             return None
         hit = self._hits.look(call, key, search).hit
-        return None if hit is None else self._deliver(call, hit, {}, OutcomeKind.HIT_LOCAL)
+        return None if hit is None else self._deliver(call, hit, OutcomeKind.HIT_LOCAL)
 
     async def answer(self, invocation: Invocation) -> Answer:
         """As `answer_now`, whatever it needs. Cancelling ends what was begun, remotely too."""
@@ -106,7 +115,7 @@ class CompileEngine:
             return _stays(Local("its source cannot be read"), call)
         looked = self._hits.look(call, key, search)
         if looked.hit is not None:
-            answer = self._deliver(call, looked.hit, {}, OutcomeKind.HIT_LOCAL)
+            answer = self._deliver(call, looked.hit, OutcomeKind.HIT_LOCAL)
             if answer is not None:
                 return answer
         miss = Miss(call, search, looked)
@@ -135,7 +144,7 @@ class CompileEngine:
             blobs = await service.read([one for one in digests if self._cache.blob(one) is None])
         except NotFound:
             return None
-        answer = self._deliver(miss.call, hit, blobs, OutcomeKind.HIT_REMOTE)
+        answer = await self._bring(miss.call, hit, blobs, OutcomeKind.HIT_REMOTE)
         if answer is not None:
             self._keep(miss, hit, blobs)
         return answer
@@ -184,7 +193,7 @@ class CompileEngine:
             # input that no compiler names may have been missing there.
             miss.reasons = (f"exit code {made.exit_code}",)
             return await self._decline(miss, Local("it did not compile remotely"))
-        return self._finish(miss, made, OutcomeKind.MISS_REMOTE)
+        return await self._finish(miss, made, OutcomeKind.MISS_REMOTE)
 
     async def _decline(self, miss: Miss, local: Local) -> Answer:
         """What no executor is to make; of all but compiles the result is kept as well from here."""
@@ -199,7 +208,7 @@ class CompileEngine:
                 made = await self._run_here(miss)
         except (FailedPrecondition, ResourceExhausted) as error:
             made = Local(error.message)
-        return self._finish(miss, made, kind, reason)
+        return await self._finish(miss, made, kind, reason)
 
     async def _run_here(self, miss: Miss) -> Made | Finished | Local:
         compilation = miss.call.compilation
@@ -213,7 +222,7 @@ class CompileEngine:
             self._run_here(miss),
         )
         if is_here:
-            return self._finish(miss, made, OutcomeKind.MISS_LOCAL)
+            return await self._finish(miss, made, OutcomeKind.MISS_LOCAL)
         return await self._accept(miss, made)
 
     async def _fall_back(self, miss: Miss) -> Answer:
@@ -227,7 +236,7 @@ class CompileEngine:
             return Finished(1, stderr=text.encode(), outcome=outcome)
         return await self._make_here(miss, OutcomeKind.FALLBACK)
 
-    def _finish(
+    async def _finish(
         self, miss: Miss, made: Made | Finished | Local, kind: OutcomeKind, reason: str = ""
     ) -> Answer:
         """Keeps and delivers what was made; says what a compiler that failed has said."""
@@ -243,25 +252,34 @@ class CompileEngine:
             return Finished(made.exit_code, made.stdout, text, outcome)
         self._keep(miss, made.entry, made.blobs)
         if not made.is_delivered:
-            answer = self._deliver(miss.call, made.entry, made.blobs, kind)
+            answer = await self._bring(miss.call, made.entry, made.blobs, kind)
             if answer is None:
                 return _stays(Local("its outputs cannot be written"), miss.call)
         result = made.entry.result
         outcome = replace(outcome, slot_seconds=made.slot_seconds)
         return Finished(0, result.stdout, diagnostics(miss.call, result.stderr), outcome)
 
-    def _deliver(
-        self, call: Call, entry: Entry, blobs: Mapping[Digest, bytes], kind: OutcomeKind
-    ) -> Answer | None:
-        """Puts a result to its place; None when that fails or something of it is gone."""
+    def _deliver(self, call: Call, entry: Entry, kind: OutcomeKind) -> Answer | None:
+        """Puts a result that is here to its place; None when that fails or some of it is gone."""
         try:
-            done = deliver(call, entry.result, self._cache, blobs)
+            delivery = delivery_of(call, entry.result, self._cache, self._keeping.waiting)
+            return None if delivery is None else _delivered(call, delivery.make(), kind)
         except (CannotDeliver, OSError):
             return None
-        if done is None:
+
+    async def _bring(
+        self, call: Call, entry: Entry, blobs: Mapping[Digest, bytes], kind: OutcomeKind
+    ) -> Answer | None:
+        """As `_deliver`, of a result of which these blobs came; others go on meanwhile."""
+        try:
+            delivery = delivery_of(call, entry.result, self._cache, blobs)
+            if delivery is None:
+                return None
+            if delivery.size_bytes < _QUICK_BYTES:
+                return _delivered(call, delivery.make(), kind)
+            return _delivered(call, await uninterrupted(asyncio.to_thread(delivery.make)), kind)
+        except (CannotDeliver, OSError):
             return None
-        outcome = Outcome(kind, call.compilation.source, call.compilation.output)
-        return replace(done, outcome=outcome)
 
     def _sharing_trouble(self, miss: Miss) -> str:
         """Why others will have to make it again, though this client is to share it."""
@@ -271,13 +289,17 @@ class CompileEngine:
 
     def _keep(self, miss: Miss, entry: Entry, blobs: Mapping[Digest, bytes]) -> None:
         """Keeps a result here, and begins to share it if this client may and others lack it."""
-        for digest, data in blobs.items():
-            self._cache.put_blob(digest, data)
+        self._keeping.begin(blobs)
         is_new = entry is not miss.looked.hit
         manifest = self._hits.record(miss.call, miss.looked, entry)
         self._reasons.remember(miss.call)
         if is_new and miss.service is not None and not miss.call.settings.compile.read_only:
             self._sharing.begin(miss.service, miss.looked.key, manifest, entry)
+
+
+def _delivered(call: Call, done: Finished, kind: OutcomeKind) -> Answer:
+    outcome = Outcome(kind, call.compilation.source, call.compilation.output)
+    return replace(done, outcome=outcome)
 
 
 def _stays(local: Local, call: Call | None = None, details: tuple[str, ...] = ()) -> Local:

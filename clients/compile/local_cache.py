@@ -1,11 +1,11 @@
 """The results that this machine keeps: blobs by digest and manifests by key, in one directory."""
 
+import asyncio
 import logging
 import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,7 +89,13 @@ class LocalCache:
 
     def put_blob(self, digest: Digest, data: bytes) -> None:
         """Keeps bytes of which that is the digest."""
-        self._write(self._blob_path(digest), lambda fd: write_all(fd, data))
+        self._write(self._blob_path(digest), data)
+
+    async def put_blob_beside(self, digest: Digest, data: bytes) -> None:
+        """As `put_blob`, while this thread goes on with something else."""
+        path = self._blob_path(digest)
+        if await asyncio.to_thread(self._store, path, data):
+            self._note(path, len(data))
 
     def manifest(self, key: str) -> bytes | None:
         """What was kept under a key of hexadecimal digits."""
@@ -105,7 +111,7 @@ class LocalCache:
 
     def put_manifest(self, key: str, data: bytes) -> None:
         """Keeps bytes under a key of hexadecimal digits, instead of what was there."""
-        self._write(self._manifest_path(key), lambda fd: write_all(fd, data))
+        self._write(self._manifest_path(key), data)
 
     def _blob_path(self, digest: Digest) -> str:
         return f"{self.directory}/blobs/{digest.hash[:2]}/{digest.hash}"
@@ -123,22 +129,30 @@ class LocalCache:
             return False
         return hasher.hexdigest() == digest.hash
 
-    def _write(self, path: str, fill: Callable[[int], object]) -> None:
+    def _write(self, path: str, data: bytes) -> None:
+        if self._store(path, data):
+            self._note(path, len(data))
+
+    def _store(self, path: str, data: bytes) -> bool:
+        """Makes a file, in any thread; whether that went well."""
         temporary = f"{self.directory}/{secrets.token_hex(8)}.tmp"
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:
-            return
+            return False
         try:
-            fill(fd)
-            size = os.fstat(fd).st_size
+            write_all(fd, data)
             _rename(temporary, path)
         except OSError:
             with suppress(OSError):
                 os.unlink(temporary)
-            return
+            return False
         finally:
             os.close(fd)
+        return True
+
+    def _note(self, path: str, size: int) -> None:
+        """Counts a file that was made."""
         self._verified.pop(path, None)
         self._count(path, size)
         self._evict()

@@ -14,6 +14,7 @@ from .engine import CompileEngine
 from .engines import Engines
 from .file_states import FileStates
 from .hits import Hits
+from .keeping import Keeping
 from .library_path import LibraryPaths
 from .local_cache import LocalCache
 from .local_compile import LocalCompiles
@@ -72,6 +73,7 @@ def _make_engine(
         hits=hits,
         searches=LibraryPaths(SearchPaths()),
         cache=cache,
+        keeping=Keeping(cache),
         sharing=Sharing(cache, count_failure),
         remote=RemoteCalls(
             RemoteCompiles(files, hits, actions, slots),

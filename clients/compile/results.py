@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from reapi.core.digest import Digest, DigestFunction
 from reapi.core.errors import InvalidArgument
@@ -36,31 +37,52 @@ def fits(call: Call, result: manifest_pb2.Result) -> bool:
     return 0 in indices and len({*indices}) == len(indices) and max(indices) < len(call.outputs)
 
 
-def deliver(
-    call: Call, result: manifest_pb2.Result, cache: LocalCache, blobs: Mapping[Digest, bytes]
-) -> Finished | None:
-    """Puts a result where its caller wants it, the object last.
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A result on its way: `outputs` are places with what is to be there, or a file like it."""
 
-    Its outputs come from `blobs`, or from the cache; None, with nothing done, when one is in
-    neither. Raises CannotDeliver, and OSError when it cannot be written. Blocks.
+    call: Call
+    result: manifest_pb2.Result
+    outputs: Sequence[tuple[str, bytes | str]]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all outputs."""
+        return sum(item.size_bytes for item in self.result.outputs)
+
+    def make(self) -> Finished:
+        """Puts the result where its caller wants it, the object last.
+
+        Blocks, in any thread. Raises CannotDeliver, and OSError when it cannot be written.
+        """
+        call, umask = self.call, self.call.invocation.umask
+        depfile = call.compilation.depfile
+        if depfile is not None:
+            deliver_bytes(_depfile(call, self.result), call.path(depfile.path), umask=umask)
+        for target, source in reversed(self.outputs):
+            if isinstance(source, bytes):
+                deliver_bytes(source, target, umask=umask, mode=call.mode)
+            else:
+                deliver_file(source, target, umask=umask, mode=call.mode)
+        return Finished(0, self.result.stdout, diagnostics(call, self.result.stderr))
+
+
+def delivery_of(
+    call: Call, result: manifest_pb2.Result, cache: LocalCache, blobs: Mapping[Digest, bytes]
+) -> Delivery | None:
+    """The outputs of a result from `blobs`, or from the cache; None when one is in neither.
+
+    Raises CannotDeliver. Blocks while a cache is asked.
     """
     if not fits(call, result):
         raise CannotDeliver("its outputs are not those of the call")
-    sources: list[tuple[str, bytes | str]] = []
+    outputs: list[tuple[str, bytes | str]] = []
     for item, digest in zip(result.outputs, digests_of(result, cache.function), strict=True):
         source = blobs[digest] if digest in blobs else cache.blob(digest)
         if source is None:
             return None
-        sources.append((call.path(call.outputs[item.index]), source))
-    umask = call.invocation.umask
-    if call.compilation.depfile is not None:
-        deliver_bytes(_depfile(call, result), call.path(call.compilation.depfile.path), umask=umask)
-    for target, source in reversed(sources):
-        if isinstance(source, bytes):
-            deliver_bytes(source, target, umask=umask, mode=call.mode)
-        else:
-            deliver_file(source, target, umask=umask, mode=call.mode)
-    return Finished(0, result.stdout, diagnostics(call, result.stderr))
+        outputs.append((call.path(call.outputs[item.index]), source))
+    return Delivery(call, result, outputs)
 
 
 def diagnostics(call: Call, text: bytes) -> bytes:

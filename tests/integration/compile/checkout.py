@@ -136,8 +136,8 @@ class Client:
         return self.engines.answer_now(call) or await self.engines.answer(call)
 
     async def shared(self, call: Invocation) -> None:
-        """Returns when what was made so far is on the server."""
-        await self.engines.of(call).finish_sharing()
+        """Returns when what was made so far is in the cache and on the server."""
+        await self.engines.of(call).finish()
 
 
 @asynccontextmanager
