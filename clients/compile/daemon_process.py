@@ -15,6 +15,8 @@ from pathlib import Path
 
 import uvloop
 
+from reapi.core.allocator import keep_freed_memory
+
 from .daemon import Daemon
 from .engine_interface import Engine
 from .journal import JOURNAL_FILE, Journal
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 def main(socket_path: str, make_engine: MakeEngine, *, idle_seconds: float = IDLE_SECONDS) -> None:
     """Serves until it is stopped, or nobody has called for so long."""
+    keep_freed_memory()
     os.umask(0o077)
     listener = socket.socket(fileno=_LISTENER)
     settings = load_daemon_settings(os.environ)
