@@ -15,7 +15,7 @@ from reapi.core.digest import Digest
 from reapi.core.errors import FailedPrecondition
 from reapi.core.interfaces import BlobStore
 from reapi.executor.action import Action
-from reapi.executor.cgroups import Cgroups
+from reapi.executor.cgroups import Cgroups, remove_stale
 from reapi.executor.images import Images
 from reapi.executor.input_tree import InputTrees
 from reapi.executor.limits import Limits
@@ -212,6 +212,13 @@ class Harness:
 
     def _started(self) -> None:
         self.starts += 1
+
+
+def new_cgroups(work_area: Path, limits: Limits) -> Cgroups:
+    """Those of a work area that has begun: what a killed executor left may bear its name, since the
+    numbers of directories come back."""
+    remove_stale(work_area)
+    return Cgroups(work_area, limits)
 
 
 async def _choice(

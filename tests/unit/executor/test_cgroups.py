@@ -18,13 +18,14 @@ from reapi.executor.run_outcome import RunOutcome
 from reapi.executor.runner import Runner
 from reapi.executor.slot_cgroup import SlotCgroup
 from reapi.executor.slot_limits import ProcessLimit
+from tests.unit.executor.harness import new_cgroups
 
 LIMITS = Limits(memory_bytes=64 << 20, cpu_milli=1500, processes=10)
 
 
 @pytest.fixture
 def cgroups(tmp_path: Path) -> Iterator[Cgroups]:
-    found = Cgroups(tmp_path, LIMITS)
+    found = new_cgroups(tmp_path, LIMITS)
     if found.absent:
         pytest.skip(found.report())
     yield found
@@ -90,7 +91,7 @@ async def test_reliability_S12_what_a_killed_slot_process_leaves_is_dead_without
 
 def test_what_other_executors_have_is_left_alone(cgroups: Cgroups, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    slot = Cgroups(tmp_path / "other", LIMITS).slot("0")
+    slot = new_cgroups(tmp_path / "other", LIMITS).slot("0")
     assert slot is not None
     remove_stale(tmp_path)
     assert Path(slot.entrances[0]).exists()

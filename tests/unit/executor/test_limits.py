@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,11 +15,16 @@ from google.rpc import code_pb2
 
 from reapi.core.resource_usage import usage_of
 from reapi.executor import run_watch
-from reapi.executor.cgroups import Cgroups
 from reapi.executor.limits import CPU, MEMORY, PROCESSES, Limits, resource_limits, size_text
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from tests.fakes.mounts import small_disk
-from tests.unit.executor.harness import Harness, add_lease, needs_root, open_harness
+from tests.unit.executor.harness import (
+    Harness,
+    add_lease,
+    needs_root,
+    new_cgroups,
+    open_harness,
+)
 
 MIB = 1 << 20
 SMALL = Limits(
@@ -77,7 +83,8 @@ if os.fork() == 0:
 
 def can_limit(controller: str) -> pytest.MarkDecorator:
     """Skips a test where this machine lets us make no cgroup of that kind."""
-    absent = Cgroups(Path("/"), Limits()).absent
+    with tempfile.TemporaryDirectory() as work_area:  # two processes of tests may ask at once
+        absent = new_cgroups(Path(work_area), Limits()).absent
     return pytest.mark.skipif(controller in absent, reason=absent.get(controller, ""))
 
 
@@ -102,7 +109,7 @@ async def limited(request: pytest.FixtureRequest, reachable_path: Path) -> Async
         separate_uid=separate_uid,
         sandbox=sandbox,
         limits=SMALL,
-        cgroups=Cgroups(reachable_path, SMALL),
+        cgroups=new_cgroups(reachable_path, SMALL),
     ) as harness:
         yield harness
 
@@ -217,7 +224,7 @@ class TestMemory:
             separate_uid=os.geteuid() == 0,
             sandbox="bubblewrap",
             limits=SMALL,
-            cgroups=Cgroups(reachable_path, SMALL),
+            cgroups=new_cgroups(reachable_path, SMALL),
         ) as harness:
             script = "i=0; while head -c 4M /dev/zero > /dev/shm/$i; do i=$((i + 1)); done"
             response = await harness.sh(script)
