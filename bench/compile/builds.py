@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .findings import CompileError
-from .processes import cpu_seconds, cpu_seconds_below
+from .processes import cpu_seconds, cpu_seconds_below, ends_within
 from .sources import Project
 from .tools import JOBS, Tool
 
@@ -46,18 +46,19 @@ def build(project: Project, tool: Tool) -> Build:
 
 
 def _make(command: list[str], tool: Tool, log: Path) -> None:
-    with log.open("wb") as output:
-        try:
-            done = subprocess.run(
-                command,
-                env=tool.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                timeout=_BUILD_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise CompileError(f"not done after {_BUILD_SECONDS} s") from None
-    if done.returncode:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            env=tool.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ) as make,
+    ):
+        if not ends_within(make.pid, _BUILD_SECONDS):
+            make.kill()
+            raise CompileError(f"not done after {_BUILD_SECONDS} s")
+    if make.returncode:
         said = log.read_bytes()[-_TOLD_BYTES:].decode(errors="replace").strip()
-        raise CompileError(f"make ended with {done.returncode}: {said}")
+        raise CompileError(f"make ended with {make.returncode}: {said}")

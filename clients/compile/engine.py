@@ -262,7 +262,7 @@ class CompileEngine:
     def _deliver(self, call: Call, entry: Entry, kind: OutcomeKind) -> Answer | None:
         """Puts a result that is here to its place; None when that fails or some of it is gone."""
         try:
-            delivery = delivery_of(call, entry.result, self._cache, self._keeping.waiting)
+            delivery = delivery_of(call, entry.result, self._cache, self._keeping.blobs)
             return None if delivery is None else _delivered(call, delivery.make(), kind)
         except (CannotDeliver, OSError):
             return None
@@ -289,7 +289,7 @@ class CompileEngine:
 
     def _keep(self, miss: Miss, entry: Entry, blobs: Mapping[Digest, bytes]) -> None:
         """Keeps a result here, and begins to share it if this client may and others lack it."""
-        self._keeping.begin(blobs)
+        self._keeping.put_blobs(blobs)
         is_new = entry is not miss.looked.hit
         manifest = self._hits.record(miss.call, miss.looked, entry)
         self._reasons.remember(miss.call)

@@ -11,8 +11,8 @@ from .crate_lookups import CrateLookups
 from .dep_info import variables_hold
 from .directory_states import DirectoryStates
 from .file_states import FileStates
+from .keeping import Keeping
 from .library_path import with_files
-from .local_cache import LocalCache
 from .looked_up import pack_names, unpack_names
 from .lookups import Lookups
 from .manifest import Entry, Interner, Record, read_manifest, write_manifest
@@ -43,8 +43,8 @@ class Looked:
 class Hits:
     """Finds and records entries in memory and on disk; in one thread, without a pause."""
 
-    def __init__(self, cache: LocalCache, files: FileStates, directories: DirectoryStates) -> None:
-        self._cache = cache
+    def __init__(self, keeping: Keeping, files: FileStates, directories: DirectoryStates) -> None:
+        self._keeping = keeping
         self._files = files
         self._directories = directories
         self._recent: Recent[str, list[Entry]] = Recent(_LARGEST_WEIGHT)
@@ -67,7 +67,7 @@ class Hits:
         """The entries of a key that this machine has, and the first that holds now."""
         entries = self._recent.get(self._at(call, key))
         if entries is None:
-            data = self._cache.manifest(key)
+            data = self._keeping.manifest(key)
             entries = [] if data is None else self._read(call, data)
             self._remember(call, key, entries)
         return Looked(key, entries, self._first_that_holds(call, entries, search))
@@ -93,7 +93,7 @@ class Hits:
         data = looked.shared if looked.shared and looked.entries == entries else None
         if data is None:
             data = write_manifest(entries, call.view)
-        self._cache.put_manifest(looked.key, data)
+        self._keeping.put_manifest(looked.key, data)
         self._remember(call, looked.key, entries)
         return data
 

@@ -89,13 +89,13 @@ class LocalCache:
 
     def put_blob(self, digest: Digest, data: bytes) -> None:
         """Keeps bytes of which that is the digest."""
-        self._write(self._blob_path(digest), data)
+        path = self._blob_path(digest)
+        if self._store(path, data):
+            self._note(path, len(data))
 
     async def put_blob_beside(self, digest: Digest, data: bytes) -> None:
         """As `put_blob`, while this thread goes on with something else."""
-        path = self._blob_path(digest)
-        if await asyncio.to_thread(self._store, path, data):
-            self._note(path, len(data))
+        await self._write_beside(self._blob_path(digest), data)
 
     def manifest(self, key: str) -> bytes | None:
         """What was kept under a key of hexadecimal digits."""
@@ -109,9 +109,9 @@ class LocalCache:
         self._touch(path, len(data))
         return data
 
-    def put_manifest(self, key: str, data: bytes) -> None:
-        """Keeps bytes under a key of hexadecimal digits, instead of what was there."""
-        self._write(self._manifest_path(key), data)
+    async def put_manifest_beside(self, key: str, data: bytes) -> None:
+        """Keeps bytes under a key of hexadecimal digits, while this thread goes on."""
+        await self._write_beside(self._manifest_path(key), data)
 
     def _blob_path(self, digest: Digest) -> str:
         return f"{self.directory}/blobs/{digest.hash[:2]}/{digest.hash}"
@@ -129,8 +129,8 @@ class LocalCache:
             return False
         return hasher.hexdigest() == digest.hash
 
-    def _write(self, path: str, data: bytes) -> None:
-        if self._store(path, data):
+    async def _write_beside(self, path: str, data: bytes) -> None:
+        if await asyncio.to_thread(self._store, path, data):
             self._note(path, len(data))
 
     def _store(self, path: str, data: bytes) -> bool:

@@ -20,6 +20,8 @@ _PRECOMPILED = ".gch"
 _CLANG_PRECOMPILED = ".pch"
 """Taken in place of a header of -include."""
 
+_IDLE = ("", ".", "..")
+
 _Names = dict[str, "_Names"]
 """Names in a directory, each with the names below it, if it may be a directory itself."""
 
@@ -168,21 +170,32 @@ class _Found:
 def _by_start(names: Iterable[str]) -> Iterator[tuple[str, _Names]]:
     """The names as trees; those of each way up, such as `/..`, apart from the others."""
     trees: defaultdict[str, _Names] = defaultdict(dict)
-    top = trees[""]
+    directories: dict[str, _Names] = {}
     for name in names:
-        if "/" not in name and name != "..":
-            top.setdefault(name, {})
-            top.setdefault(name + _PRECOMPILED, {})
-            continue
-        parts = [part for part in name.split("/") if part and part != "."]
-        ups = len(parts) - parts[::-1].index("..") if ".." in parts else 0
-        below = trees["".join(f"/{part}" for part in parts[:ups])]
-        for part in parts[ups:-1]:
-            below = below.setdefault(part, {})
-        if parts[ups:]:
-            below.setdefault(parts[-1], {})
-            below.setdefault(parts[-1] + _PRECOMPILED, {})
+        directory, _, last = name.rpartition("/")
+        if last in _IDLE:
+            directory, _, last = "/".join(_parts(name)).rpartition("/")
+            if last in _IDLE:
+                continue
+        below = directories.get(directory)
+        if below is None:
+            below = directories[directory] = _below(trees, _parts(directory))
+        below.setdefault(last, {})
+        below.setdefault(last + _PRECOMPILED, {})
     yield from sorted(trees.items())
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part and part != "."]
+
+
+def _below(trees: defaultdict[str, _Names], directory: list[str]) -> _Names:
+    """The names in a directory that is named so."""
+    ups = len(directory) - directory[::-1].index("..") if ".." in directory else 0
+    below = trees["".join(f"/{part}" for part in directory[:ups])]
+    for part in directory[ups:]:
+        below = below.setdefault(part, {})
+    return below
 
 
 def _all_of(names: _Names) -> Iterator[str]:

@@ -65,7 +65,8 @@ def _make_engine(
     directory = Path(settings.cache_dir, function.name.lower())
     cache = LocalCache(directory, settings.cache_max_size_bytes, function)
     cache.load()
-    hits = Hits(cache, files, DirectoryStates())
+    keeping = Keeping(cache)
+    hits = Hits(keeping, files, DirectoryStates())
     actions = CompileActions(digest_of, function)
     crates = Crates(files)
     return CompileEngine(
@@ -73,7 +74,7 @@ def _make_engine(
         hits=hits,
         searches=LibraryPaths(SearchPaths()),
         cache=cache,
-        keeping=Keeping(cache),
+        keeping=keeping,
         sharing=Sharing(cache, count_failure),
         remote=RemoteCalls(
             RemoteCompiles(files, hits, actions, slots),
@@ -83,5 +84,5 @@ def _make_engine(
         here=LocalCompiles(files, hits, cache, slots),
         crates=CrateCompiles(files, crates, cache, slots),
         services=Services(tool_name),
-        reasons=Reasons(cache, files),
+        reasons=Reasons(keeping, files),
     )

@@ -53,12 +53,20 @@ class Interner:
 
     def __init__(self, most: int = 500_000) -> None:
         self._most = most
-        self._known: dict[Record, Record] = {}
+        self._known: dict[tuple[str, str], Record] = {}
 
     def __call__(self, record: Record) -> Record:
+        """The record that is known of the same file and content, or this one from now on."""
         if len(self._known) > self._most:
             self._known.clear()
-        return self._known.setdefault(record, record)
+        path, digest = record
+        known = self._known.setdefault((path, digest.hash), record)
+        return known if known == record else record
+
+    def known(self, path: str, hash_digits: str, size_bytes: int) -> Record | None:
+        """The record that is known of a file, its hash and its size."""
+        record = self._known.get((path, hash_digits))
+        return record if record is not None and record[1].size_bytes == size_bytes else None
 
 
 def read_manifest(
@@ -66,7 +74,8 @@ def read_manifest(
 ) -> list[Entry]:
     """The entries with the paths of a checkout, the latest first; none of what is damaged.
 
-    Whoever may write to the server may have written this: it is data, checked here.
+    Whoever may write to the server may have written this: it is data, checked here. All of one
+    interner are of the same function.
     """
     try:
         message = manifest_pb2.Manifest.FromString(unpack(data, _LARGEST_BYTES))
@@ -74,45 +83,50 @@ def read_manifest(
         return []
     entries = []
     for found in message.entries[:_MOST_ENTRIES]:
-        if _is_sound(found, function):
-            entries.append(_entry(found, view, function, intern))
+        records = _records(found, view, function, intern)
+        if records and all(_is_blob(item, function) for item in found.result.outputs):
+            variables = tuple((variable.name, variable.hash) for variable in found.variables)
+            entries.append(
+                Entry(
+                    records,
+                    found.lookups,
+                    found.result,
+                    found.root,
+                    variables=variables,
+                    names=found.names,
+                )
+            )
     return entries
 
 
-def _is_sound(found: manifest_pb2.Entry, function: DigestFunction) -> bool:
-    """Whether its inputs can be looked at and its outputs fetched without harm to this process."""
-    inputs, outputs = found.inputs, found.result.outputs
-    files = [(item.hash, item.size_bytes) for item in inputs]
-    files += [(item.hash, item.size_bytes) for item in outputs]
-    return (
-        0 < len(inputs) <= _MOST_INPUTS
-        and len(outputs) <= _MOST_OUTPUTS
-        and all(len(one) == function.hash_bytes for one, _ in files)
-        and all(size_bytes <= _LARGEST_FILE_BYTES for _, size_bytes in files)
-        and all(_is_path(item.path) for item in inputs)
-    )
+def _records(
+    found: manifest_pb2.Entry, view: View, function: DigestFunction, intern: Interner
+) -> list[Record]:
+    """The inputs; none unless all can be looked at without harm to this process, and the outputs
+    are not too many."""
+    if len(found.inputs) > _MOST_INPUTS or len(found.result.outputs) > _MOST_OUTPUTS:
+        return []
+    here, known = view.here, intern.known
+    records = []
+    for item in found.inputs:
+        path, hash_digits, size_bytes = here(item.path), item.hash.hex(), item.size_bytes
+        record = known(path, hash_digits, size_bytes)
+        if record is None:
+            if not _is_path(path) or not _is_blob(item, function):
+                return []
+            record = intern((path, Digest(hash_digits, size_bytes, function)))
+        records.append(record)
+    return records
+
+
+def _is_blob(item: manifest_pb2.Input | manifest_pb2.Output, function: DigestFunction) -> bool:
+    return len(item.hash) == function.hash_bytes and item.size_bytes <= _LARGEST_FILE_BYTES
 
 
 def _is_path(path: str) -> bool:
     """Whether an ordinary file may be there: what the kernel shows as files may never end."""
     is_clean = path.startswith("/") and "\0" not in path
-    if "//" in path or "/." in path:
-        path = os.path.normpath(path)
-    return is_clean and not _KERNELS.match(path)
-
-
-def _entry(
-    found: manifest_pb2.Entry, view: View, function: DigestFunction, intern: Interner
-) -> Entry:
-    here = view.here
-    records = [
-        intern((here(item.path), Digest(item.hash.hex(), item.size_bytes, function)))
-        for item in found.inputs
-    ]
-    variables = tuple((variable.name, variable.hash) for variable in found.variables)
-    return Entry(
-        records, found.lookups, found.result, found.root, variables=variables, names=found.names
-    )
+    return is_clean and not _KERNELS.match(os.path.normpath(path))
 
 
 def write_manifest(entries: Iterable[Entry], view: View) -> bytes:

@@ -11,7 +11,7 @@ from .calls import Call
 from .dep_info import variables_hold
 from .file_states import FileStates
 from .hits import Looked
-from .local_cache import LocalCache
+from .keeping import Keeping
 from .manifest import Entry
 
 _MOST_NAMED = 5
@@ -22,8 +22,8 @@ Description = dict[str, Any]
 class Reasons:
     """Remembers by output what its last call was, and tells what a later one has changed."""
 
-    def __init__(self, cache: LocalCache, files: FileStates) -> None:
-        self._cache = cache
+    def __init__(self, keeping: Keeping, files: FileStates) -> None:
+        self._keeping = keeping
         self._files = files
 
     def of(self, call: Call, looked: Looked) -> list[str]:
@@ -43,7 +43,7 @@ class Reasons:
     def remember(self, call: Call) -> None:
         """Keeps what the call is, for the next one that makes the same output."""
         data = json.dumps(self._describe(call)).encode()
-        self._cache.put_manifest(_key(call), data)
+        self._keeping.put_manifest(_key(call), data)
 
     def _of_inputs(self, call: Call, entry: Entry) -> Iterator[str]:
         is_same = True
@@ -71,7 +71,7 @@ class Reasons:
         }
 
     def _last(self, call: Call) -> Description | None:
-        data = self._cache.manifest(_key(call))
+        data = self._keeping.manifest(_key(call))
         if data is None:
             return None
         try:

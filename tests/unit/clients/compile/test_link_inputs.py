@@ -12,6 +12,7 @@ from reapi.clients.compile.compilers import Compilers
 from reapi.clients.compile.directory_states import DirectoryStates
 from reapi.clients.compile.file_states import FileStates
 from reapi.clients.compile.hits import Hits
+from reapi.clients.compile.keeping import Keeping
 from reapi.clients.compile.link_inputs import link_inputs
 from reapi.clients.compile.local_cache import LocalCache
 from reapi.clients.compile.model import Invocation
@@ -45,7 +46,7 @@ async def find(tmp_path: Path) -> Find:
     call = await Understanding(Compilers(digest_of)).of(invocation)
     assert isinstance(call, Call)
     cache = LocalCache(tmp_path / "cache", 1 << 20, SHA256)
-    hits = Hits(cache, files, DirectoryStates())
+    hits = Hits(Keeping(cache), files, DirectoryStates())
     search = SearchPath((), (f"{tmp_path}/first", f"{tmp_path}/second"), (), ())
 
     def found(printed: str) -> set[str]:

@@ -20,14 +20,18 @@ def _open(directory: Path, max_size_bytes: int = 1 << 20) -> LocalCache:
     return cache
 
 
-def test_what_is_put_is_found_by_the_next_process_too(cache: LocalCache) -> None:
+def _content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_what_is_put_is_found_by_the_next_process_too(cache: LocalCache) -> None:
     digest = digest_of(b"object")
     cache.put_blob(digest, b"object")
-    cache.put_manifest(KEY, b"manifest")
+    await cache.put_manifest_beside(KEY, b"manifest")
     for each in (cache, _open(cache.directory)):
         path = each.blob(digest)
         assert path is not None
-        assert Path(path).read_bytes() == b"object"
+        assert _content(path) == b"object"
         assert each.manifest(KEY) == b"manifest"
         assert each.size_bytes == len(b"object" + b"manifest")
 
