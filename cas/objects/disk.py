@@ -57,7 +57,7 @@ class DiskObjects:
         """See ObjectStore."""
         suffix = new_suffix() + ending
         path = self._blobs / object_name(digest, suffix)
-        return DiskWriter(self._volume, path, suffix, self._threads)
+        return DiskWriter(self._volume, path, suffix, digest.size_bytes, self._threads)
 
     async def open(self, name: str, offset: int, end: int) -> "DiskReader":
         """See ObjectStore."""

@@ -13,6 +13,10 @@ from reapi.core.errors import Unavailable
 
 from .disk_errors import disk_error, has_inodes, no_inodes
 from .disk_stamp import Stamp, stamp_of
+from .incoming_file import IncomingFile
+
+_DIRECT_BYTES = 16 << 20
+"""Blobs of that size are written past the page cache, and leave it to those of smaller ones."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +81,17 @@ class Volume:
 class DiskWriter:
     """See ObjectWriter. The file is created by the first write."""
 
-    def __init__(self, volume: Volume, path: Path, suffix: str, threads: Executor) -> None:
+    def __init__(
+        self, volume: Volume, path: Path, suffix: str, size_bytes: int, threads: Executor
+    ) -> None:
         self.suffix = suffix
         self._volume = volume
         self._path = path
         self._incoming = volume.incoming / path.name
+        # Where the disk is waited for in any case, the page cache only adds a copy to it.
+        self._is_direct = volume.survives_power_loss and size_bytes >= _DIRECT_BYTES
         self._threads = threads
-        self._descriptor: int | None = None
+        self._file: IncomingFile | None = None
 
     async def write(self, chunks: Sequence[bytes | memoryview], hasher: Hasher) -> None:
         """See ObjectWriter."""
@@ -93,14 +101,11 @@ class DiskWriter:
     def _write(self, chunks: Sequence[bytes | memoryview], hasher: Hasher) -> None:
         self._volume.check()
         try:
-            if self._descriptor is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                self._descriptor = os.open(self._incoming, flags, 0o600)
+            if self._file is None:
+                self._file = IncomingFile(self._incoming, direct=self._is_direct)
             for chunk in chunks:
                 hasher.update(chunk)
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
+                self._file.write(chunk)
         except OSError as error:
             raise disk_error(error, self._incoming) from error
 
@@ -112,9 +117,13 @@ class DiskWriter:
         return await loop.run_in_executor(self._threads, self._publish)
 
     def _publish(self) -> Stamp:
-        assert self._descriptor is not None
+        assert self._file is not None
         self._volume.check()
-        self._volume.sync(self._descriptor)
+        try:
+            self._file.finish()
+        except OSError as error:
+            raise disk_error(error, self._incoming) from error
+        self._volume.sync(self._file.descriptor)
         try:
             try:
                 self._incoming.rename(self._path)
@@ -122,7 +131,7 @@ class DiskWriter:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._volume.sync_directory(self._path.parent.parent)
                 self._incoming.rename(self._path)
-            stamp = stamp_of(os.fstat(self._descriptor))
+            stamp = stamp_of(os.fstat(self._file.descriptor))
             self._volume.sync_directory(self._path.parent)
         except OSError as error:
             raise disk_error(error, self._path) from error
@@ -131,11 +140,11 @@ class DiskWriter:
 
     async def discard(self) -> None:
         """See ObjectWriter."""
-        if self._descriptor is not None:
+        if self._file is not None:
             self._close()
             self._incoming.unlink(missing_ok=True)
 
     def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
