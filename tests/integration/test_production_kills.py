@@ -209,6 +209,7 @@ async def test_kill_9_of_a_frontend_loses_nothing_and_the_other_one_notices_noth
     await _check_afterwards(killing, production, minio_server)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_reliability_F8_kill_9_of_the_object_store_loses_nothing_and_heals_by_itself(
     tmp_path: Path, postgresql_dsn: Dsn, own_s3: S3Server
@@ -287,6 +288,7 @@ async def _until_served(client: RawClient) -> None:
             return
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_kill_9_of_the_database_loses_nothing_and_heals_by_itself(
     tmp_path: Path,

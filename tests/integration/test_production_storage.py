@@ -219,6 +219,7 @@ async def test_D4_what_one_frontend_finds_damaged_is_missing_for_the_other(
     assert await one.read(digest) == data
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_what_one_frontend_evicts_the_other_does_not_promise(
     open_path: Path, postgresql_dsn: Dsn, s3_server: S3Server

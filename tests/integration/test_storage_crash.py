@@ -54,6 +54,7 @@ def kill(process: Process) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 async def test_reliability_F1_kill_9_loses_nothing_acknowledged_and_shows_nothing_partial(
     tmp_path: Path,

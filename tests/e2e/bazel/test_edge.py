@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.bazel.invocation import Bazel
 from tests.server_process import ServerProcess
 
+pytestmark = pytest.mark.soak
+
 
 def _edge(folder: Path, *servers: ServerProcess, **upstream: object) -> ServerProcess:
     section = {"servers": [{"endpoint": server.grpc} for server in servers], **upstream}
