@@ -17,10 +17,11 @@ class IncomingFile:
     """
 
     def __init__(self, path: Path, *, direct: bool) -> None:
+        # At the beginning of a page, as it has to be; made before there is a file to be left open.
+        buffer = mmap.mmap(-1, BUFFER_BYTES) if direct else None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o600)
-        self._buffer = mmap.mmap(-1, BUFFER_BYTES) if direct and self._begin_direct() else None
-        """At the beginning of a page, as it has to be."""
+        self._buffer = buffer if direct and self._begin_direct() else None
         self._filled = 0
 
     def write(self, data: bytes | memoryview) -> None:
