@@ -63,6 +63,9 @@ class StorageConfig:
     cache_max_size_bytes: int = 0
     """Of a cache in `data_dir`/cache in front of objects that lie elsewhere; 0 for none."""
 
+    is_cache: bool = False
+    """Whether this is such a cache: what comes into it is about to be read."""
+
     free_disk_share: float = 0.0
     """Of the disk of `data_dir`, which files leave free if it is more than what they always do."""
 

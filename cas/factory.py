@@ -273,6 +273,7 @@ async def _cached(
         pin_max_share=0,
         inline_max_bytes=config.inline_max_bytes,
         memory_bytes=_CACHE_MEMORY_BYTES,
+        is_cache=True,
         free_disk_share=_CACHE_FREE_DISK_SHARE,
     )
     # Its own counters would look like those of the storage.

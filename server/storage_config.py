@@ -35,4 +35,5 @@ def storage_config(config: ServerConfig) -> StorageConfig:
         survives_power_loss=config.storage.survives_power_loss,
         compresses=config.storage.compression == "zstd",
         cache_max_size_bytes=config.storage.cache_max_size_bytes,
+        is_cache=config.upstream is not None,
     )

@@ -22,6 +22,7 @@ from .disk_stamp import Stamp, stamp_of
 from .disk_writer import DiskWriter, Volume
 from .interface import CHUNK_BYTES, NoObject, ObjectInfo
 from .names import new_suffix, object_name, parse_object_name
+from .page_cache import LARGE_BYTES, RecentFiles
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class DiskObjects:
     """The files of one data directory. Bytes are moved by `threads`.
 
     With `survives_power_loss` an object is synced before it is published, and its name after that.
+    Large ones leave the page cache a while after they were written, unless `is_cache`.
     `free_disk_share` of the disk does not count as free.
     """
 
@@ -43,12 +45,14 @@ class DiskObjects:
         threads: Executor,
         *,
         survives_power_loss: bool = False,
+        is_cache: bool = False,
         free_disk_share: float = 0.0,
     ) -> None:
         self._blobs = data_dir / "blobs"
         self._quarantine = data_dir / "quarantine"
         self._threads = threads
         self._free_disk_share = free_disk_share
+        self._recent = None if is_cache else RecentFiles()
         self._volume = Volume(data_dir / "incoming", survives_power_loss)
         for directory in (self._blobs, self._volume.incoming, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,8 @@ class DiskObjects:
         """See ObjectStore."""
         suffix = new_suffix() + ending
         path = self._blobs / object_name(digest, suffix)
-        return DiskWriter(self._volume, path, suffix, digest.size_bytes, self._threads)
+        recent = self._recent if digest.size_bytes >= LARGE_BYTES else None
+        return DiskWriter(self._volume, path, suffix, self._threads, recent)
 
     async def open(self, name: str, offset: int, end: int) -> "DiskReader":
         """See ObjectStore."""

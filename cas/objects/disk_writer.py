@@ -14,9 +14,7 @@ from reapi.core.errors import Unavailable
 from .disk_errors import disk_error, has_inodes, no_inodes
 from .disk_stamp import Stamp, stamp_of
 from .incoming_file import IncomingFile
-
-_DIRECT_BYTES = 16 << 20
-"""Blobs of that size are written past the page cache, and leave it to those of smaller ones."""
+from .page_cache import RecentFiles
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +77,24 @@ class Volume:
 
 
 class DiskWriter:
-    """See ObjectWriter. The file is created by the first write."""
+    """See ObjectWriter. The file is created by the first write.
+
+    A large one becomes one of the `recent` files when it is published.
+    """
 
     def __init__(
-        self, volume: Volume, path: Path, suffix: str, size_bytes: int, threads: Executor
+        self,
+        volume: Volume,
+        path: Path,
+        suffix: str,
+        threads: Executor,
+        recent: RecentFiles | None,
     ) -> None:
         self.suffix = suffix
         self._volume = volume
         self._path = path
         self._incoming = volume.incoming / path.name
-        # Where the disk is waited for in any case, the page cache only adds a copy to it.
-        self._is_direct = volume.survives_power_loss and size_bytes >= _DIRECT_BYTES
+        self._recent = recent
         self._threads = threads
         self._file: IncomingFile | None = None
 
@@ -102,7 +107,8 @@ class DiskWriter:
         self._volume.check()
         try:
             if self._file is None:
-                self._file = IncomingFile(self._incoming, direct=self._is_direct)
+                leaves_cache = self._recent is not None
+                self._file = IncomingFile(self._incoming, leaves_cache=leaves_cache)
             for chunk in chunks:
                 hasher.update(chunk)
                 self._file.write(chunk)
@@ -111,7 +117,7 @@ class DiskWriter:
 
     async def publish(self) -> Stamp:
         """See ObjectWriter."""
-        if not self._volume.survives_power_loss:
+        if self._recent is None and not self._volume.survives_power_loss:
             return self._publish()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._publish)
@@ -119,10 +125,6 @@ class DiskWriter:
     def _publish(self) -> Stamp:
         assert self._file is not None
         self._volume.check()
-        try:
-            self._file.finish()
-        except OSError as error:
-            raise disk_error(error, self._incoming) from error
         self._volume.sync(self._file.descriptor)
         try:
             try:
@@ -136,6 +138,8 @@ class DiskWriter:
         except OSError as error:
             raise disk_error(error, self._path) from error
         self._close()
+        if self._recent is not None:
+            self._recent.add(self._path, stamp.size_bytes)
         return stamp
 
     async def discard(self) -> None:

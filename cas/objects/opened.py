@@ -35,6 +35,7 @@ async def open_objects(
             data_dir,
             threads,
             survives_power_loss=config.survives_power_loss,
+            is_cache=config.is_cache,
             free_disk_share=config.free_disk_share,
         )
         yield OpenObjects(

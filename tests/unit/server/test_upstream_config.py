@@ -6,6 +6,7 @@ import pytest
 
 from reapi.core.errors import InvalidArgument
 from reapi.server.config import ServerConfig, load_config
+from reapi.server.storage_config import storage_config
 
 EDGE = '[server]\nroles = ["frontend"]\n'
 ONE = '[upstream]\nservers = [{endpoint = "a:1"}]\n'
@@ -30,6 +31,13 @@ def _load(folder: Path, text: str) -> ServerConfig:
 )
 def test_what_an_edge_frontend_may_have(tmp_path: Path, text: str) -> None:
     assert _load(tmp_path, EDGE + text).storage_dir == Path("reapi-data/cache")
+
+
+@pytest.mark.parametrize(("text", "is_cache"), [("", False), (ONE, True)])
+def test_the_storage_of_an_edge_frontend_is_a_cache(
+    tmp_path: Path, text: str, is_cache: bool
+) -> None:
+    assert storage_config(_load(tmp_path, EDGE + text)).is_cache is is_cache
 
 
 def test_a_shard_is_named_by_its_endpoint_unless_it_has_a_name(tmp_path: Path) -> None:
