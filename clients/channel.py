@@ -1,5 +1,5 @@
-"""A connection to a server: calls, deadlines, retries and errors; the only file that knows
-grpc.aio's client.
+"""A connection to a server: calls, deadlines, retries and errors. Only this file and the two for
+its calls, bidirectional_call.py and call_status.py, know grpc.aio's client.
 
 Statuses come back as the errors of core/errors.py, the same that the service raised.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations  # grpc's stubs are generic where its classes
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Generic, Self, cast
+from typing import Any, Self, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
-from google.rpc.status_pb2 import Status
 
 from reapi.core.errors import ReapiError, Relayed, Unavailable, error_of
 from reapi.core.request_metadata import REQUEST_METADATA_KEY
@@ -25,6 +23,13 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 )
 
 from .address import parse_address
+from .bidirectional_call import (
+    BidirectionalCall,
+    raise_if_abandoned,
+    send_each,
+    send_unless_over,
+)
+from .call_status import is_unreachable, status_of
 from .methods import ClientMethod, Reply, Request
 from .retry import Retries
 from .tls import SYSTEM_TLS, ClientTls
@@ -45,7 +50,6 @@ _QUIET_SHARE = 0.75
 """The part of a silence that passes before that is asked."""
 
 _CONNECT_SECONDS = 5.0
-_STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 
 class Channel:
@@ -254,20 +258,20 @@ class Channel:
             call = self._channel.unary_stream(path)(request, **options)
         else:
             call = self._channel.stream_stream(path)(**options)
-            sending = asyncio.create_task(_send_each(call, request))
+            sending = asyncio.create_task(send_each(call, request))
         self._abandonable.add(call)
         try:
             async for reply in call:
                 yield reply
         except grpc.aio.AioRpcError as error:
-            if _is_unreachable(error):
+            if is_unreachable(error):
                 raise self._unreachable(error) from error
-            raise Relayed(_status(error)) from error
+            raise Relayed(status_of(error)) from error
         except asyncio.CancelledError:
             # It may be the requests that broke off, and cancelled the call.
             if sending is not None and sending.done():
                 sending.result()
-            _raise_if_abandoned()
+            raise_if_abandoned()
             raise
         finally:
             self._abandonable.discard(call)
@@ -308,10 +312,10 @@ class Channel:
 
     def _error(self, error: grpc.aio.AioRpcError) -> ReapiError:
         """The error that the server raised, or that says why it could not be asked."""
-        if _is_unreachable(error):
+        if is_unreachable(error):
             return self._unreachable(error)
         self._was_reached = True
-        return error_of(_status(error))
+        return error_of(status_of(error))
 
     def _unreachable(self, error: grpc.aio.AioRpcError) -> Unavailable:
         reason = (error.details() or "").rpartition(": ")[2]
@@ -321,110 +325,11 @@ class Channel:
         )
 
 
-class BidirectionalCall(Generic[Request, Reply]):
-    """A stream in both directions. One task may send while another iterates over the replies."""
-
-    def __init__(self, call: Any, error_of_call: Callable[[Any], ReapiError]) -> None:
-        self._call = call
-        self._error_of_call = error_of_call
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._call.cancel()
-
-    async def send(self, request: Request) -> None:
-        """Waits while the other side is slow to take it; raises when the call is over."""
-        try:
-            await self._call.wait_for_connection()
-        except grpc.aio.AioRpcError as error:
-            raise self._error_of_call(error) from error
-        except asyncio.CancelledError:
-            _raise_if_abandoned()
-            raise
-        if not await send_unless_over(self._call, request):
-            raise Unavailable("the other side has ended the stream")
-
-    async def done_sending(self) -> None:
-        """Says that no more requests come; replies may."""
-        await self._call.done_writing()
-
-    async def __aiter__(self) -> AsyncIterator[Reply]:
-        try:
-            async for reply in self._call:
-                yield reply
-        except grpc.aio.AioRpcError as error:
-            raise self._error_of_call(error) from error
-        except asyncio.CancelledError:
-            _raise_if_abandoned()
-            raise
-
-
-def _raise_if_abandoned() -> None:
-    """Call it when a call was cancelled: perhaps not by its caller's own cancellation."""
-    task = asyncio.current_task()
-    if task is not None and not task.cancelling():
-        raise Unavailable("another server does the work of this one now") from None
-
-
-async def send_unless_over(call: Any, request: Message | bytes) -> bool:
-    """Sends a message of a grpc.aio stream; False when the call is over, whose status says why.
-
-    grpc.aio's own `write` overwrites that status with INTERNAL when the call ends while it waits,
-    which is how an upload of a blob that is there already ends (Q-EARLY).
-    """
-    if call.done():
-        return False
-    message = request if isinstance(request, bytes) else request.SerializeToString()
-    try:
-        await call._cython_call.send_serialized_message(message)
-    except grpc.aio.InternalError:
-        return False
-    return True
-
-
-async def _send_each(call: Any, requests: AsyncIterator[bytes]) -> None:
-    """Sends what a relayed call sends; the status of the call says what becomes of it."""
-    try:
-        await call.wait_for_connection()
-        async for request in requests:
-            if not await send_unless_over(call, request):
-                return
-        await call.done_writing()
-    except grpc.aio.AioRpcError:
-        return
-    except Exception:
-        call.cancel()
-        raise
-
-
-def _is_unreachable(error: grpc.aio.AioRpcError) -> bool:
-    text = error.details() or ""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and text.startswith(_UNREACHABLE_TEXTS)
-
-
-def _status(error: grpc.aio.AioRpcError) -> Status:
-    """What the server answered, with its details if it sent any that belong to the code."""
-    code = error.code().value[0]
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
-            try:
-                status = Status.FromString(value)
-            except DecodeError:
-                break
-            if status.code == code:
-                return status
-    return Status(code=code, message=error.details() or "")
-
-
 _REACHABLE = {
     grpc.ChannelConnectivity.READY: True,
     grpc.ChannelConnectivity.TRANSIENT_FAILURE: False,
 }
 """Other states are passing: what was known before still holds."""
-
-_UNREACHABLE_TEXTS = ("failed to connect", "DNS resolution failed", "Failed to pick subchannel")
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),

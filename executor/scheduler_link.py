@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from reapi.clients.channel import BidirectionalCall, Channel
+from reapi.clients.bidirectional_call import BidirectionalCall
+from reapi.clients.channel import Channel
 from reapi.clients.methods import CONNECT
 from reapi.clients.schedulers import Schedulers
 from reapi.core.errors import ReapiError

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
-from reapi.clients.channel import send_unless_over
+from reapi.clients.bidirectional_call import send_unless_over
 from reapi.protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re_pb2
 from reapi.protos.google.bytestream import bytestream_pb2
 

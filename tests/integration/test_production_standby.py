@@ -15,7 +15,8 @@ from google.longrunning.operations_pb2 import CancelOperationRequest, Operation
 from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
-from reapi.clients.channel import BidirectionalCall, Channel
+from reapi.clients.bidirectional_call import BidirectionalCall
+from reapi.clients.channel import Channel
 from reapi.clients.execution import execute
 from reapi.clients.methods import CANCEL_OPERATION, CONNECT, HEALTH_WATCH, READ
 from reapi.core.digest import Digest
