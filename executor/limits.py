@@ -59,7 +59,7 @@ def resource_limits(
         "RLIMIT_FSIZE": limits.file_size_bytes,
         "RLIMIT_NOFILE": limits.open_files,
     }
-    if has_own_uid:
+    if PROCESSES not in controllers and has_own_uid:
         found["RLIMIT_NPROC"] = limits.processes + OWN_PROCESSES
     if MEMORY not in controllers and limits.memory_bytes is not None:
         found["RLIMIT_DATA"] = limits.memory_bytes

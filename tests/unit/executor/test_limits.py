@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import os
 import signal
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,18 @@ async def python(harness: Harness, script: str, **options: Any) -> re_pb2.Execut
     return await harness.run(["python3", "-c", script], **options)
 
 
+@contextmanager
+def sleeping(count: int, uid: int) -> Iterator[None]:
+    """Processes that the slot knows nothing of."""
+    processes = [subprocess.Popen(["sleep", "1000"], user=uid) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 async def assert_free(harness: Harness) -> None:
     """The slot holds nothing of the action before, and runs the next one."""
     assert list(harness.slot.runner.processes()) == []
@@ -141,6 +154,15 @@ class TestProcesses:
         assert response.message == "the action met its limit of 50 processes"
         assert "Resource temporarily unavailable" in limited.stdout(response)
         await assert_free(limited)
+
+    @needs_process_cgroup
+    @pytest.mark.parametrize("limited", ISOLATIONS[:2], indirect=True)
+    async def test_what_else_runs_under_the_uid_does_not_count(self, limited: Harness) -> None:
+        uid = limited.slot._uid
+        assert uid is not None
+        with sleeping(20, uid.number):
+            response = await python(limited, FORK_BOMB)
+        assert response.message == "the action met its limit of 50 processes"
 
     async def test_reliability_S10_an_endless_fork_bomb_dies_at_its_timeout(
         self, isolated_without_cgroups: Harness
@@ -376,6 +398,7 @@ async def test_a_limit_that_the_executor_does_not_have_itself_is_not_raised(
 def test_resource_limits_stand_in_for_controllers_that_are_absent() -> None:
     own = resource_limits(SMALL, (), has_own_uid=True)
     assert (own["RLIMIT_DATA"], own["RLIMIT_NPROC"]) == (100 * MIB, 58)
+    assert "RLIMIT_NPROC" not in resource_limits(SMALL, (PROCESSES,), has_own_uid=True)
     shared = resource_limits(SMALL, (MEMORY, CPU), has_own_uid=False)
     assert shared.keys() == {"RLIMIT_CORE", "RLIMIT_FSIZE", "RLIMIT_NOFILE"}
 
