@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -13,10 +13,12 @@ def run_command(
     *,
     environment: Mapping[str, str] | None = None,
     deadline_seconds: float,
+    interrupt_after: Callable[[], None] | None = None,
 ) -> tuple[int, str]:
     """The exit code, whatever it is, and the output of both kinds.
 
-    At the deadline its whole process group is killed, and this raises subprocess.TimeoutExpired.
+    It gets a Ctrl-C when `interrupt_after` has returned. At the deadline its whole process group is
+    killed, and this raises subprocess.TimeoutExpired.
     """
     with subprocess.Popen(
         command,
@@ -29,6 +31,9 @@ def run_command(
         start_new_session=True,
     ) as process:
         try:
+            if interrupt_after is not None:
+                interrupt_after()
+                process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=deadline_seconds)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

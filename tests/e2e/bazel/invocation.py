@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +51,19 @@ class Bazel:
         """The same program and sources in another place, without state: a colleague's machine."""
         return Bazel(self.program, self.machine.with_name("elsewhere"))
 
-    def run(self, command: str, *arguments: str) -> Invocation:
-        """Runs to the end whatever the exit code, within a deadline."""
+    def run(
+        self, command: str, *arguments: str, interrupt_after: Callable[[], None] | None = None
+    ) -> Invocation:
+        """Runs to the end whatever the exit code, within a deadline.
+
+        Its user presses Ctrl-C when `interrupt_after` has returned.
+        """
         startup = ["--batch", "--nohome_rc", f"--output_user_root={self.machine / 'state'}"]
         exit_code, output = run_command(
             [self.program, *startup, command, *arguments],
             self.workspace,
             deadline_seconds=DEADLINE_SECONDS,
+            interrupt_after=interrupt_after,
         )
         return Invocation(exit_code, output)
 
