@@ -8,8 +8,9 @@ import asyncpg
 from reapi.core.errors import FailedPrecondition, ReapiError, ResourceExhausted, Unavailable
 
 RETRY_AFTER_SECONDS = 1.0
-CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The transaction was undone for no fault of its own; at once it may well succeed."""
+_NOT_SENT = "cannot switch to state"
 
 _DOWN = (
     OSError,  # also every timeout
@@ -25,7 +26,7 @@ _DOWN = (
     asyncpg.PostgresIOError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, as long as a fail-over takes
-    *CONFLICTS,
+    *_CONFLICTS,
 )
 
 
@@ -42,6 +43,16 @@ def translated() -> Iterator[None]:
         if translation is None:
             raise
         raise translation from error
+
+
+def may_be_tried_again(error: Exception) -> bool:
+    """Whether it is certain that the statement was undone, or that the driver never sent it.
+
+    Once a server has said that it ends the connection the driver sends nothing more.
+    """
+    if isinstance(error, asyncpg.InternalClientError):
+        return str(error).startswith(_NOT_SENT)
+    return isinstance(error, _CONFLICTS)
 
 
 def translation_of(error: Exception) -> ReapiError | None:

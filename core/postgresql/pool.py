@@ -12,7 +12,7 @@ from reapi.core.at_once import in_task
 from reapi.core.errors import FailedPrecondition, InvalidArgument
 
 from .dsn import Dsn
-from .errors import CONFLICTS, translated
+from .errors import may_be_tried_again, translated
 
 T = TypeVar("T")
 Connection: TypeAlias = Any
@@ -96,15 +96,17 @@ class PostgresqlPool:
     async def run(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """Runs `operation` with a connection that is its own until it returns.
 
-        It is run again, a few times at most, when PostgreSQL undid it in favour of another one. In
-        no case is it known after an Unavailable whether it has happened.
+        It is run again, a few times at most, when PostgreSQL undid it in favour of another one, or
+        when the connection ended before a statement was sent: if several of its statements write,
+        they belong into one transaction. After an Unavailable it is not known whether it happened.
         """
         with translated():
             for _ in range(_MOST_ATTEMPTS - 1):
                 try:
                     return await self._attempt(operation)
-                except CONFLICTS:
-                    continue
+                except Exception as error:
+                    if not may_be_tried_again(error):
+                        raise
             return await self._attempt(operation)
 
     async def _attempt(self, operation: Callable[[Connection], Awaitable[T]]) -> T:

@@ -1,6 +1,7 @@
 """PostgreSQL dies, fills up, is new or too new: what was acknowledged stays, and all heals."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
@@ -336,10 +337,8 @@ class TestPool:
     async def test_F9_a_connection_of_which_the_driver_has_lost_track_is_not_used_again(
         self, postgresql_dsn: Dsn
     ) -> None:
-        """As happens when the server says that it ends while a statement is about to be sent."""
-
         async def lose_track(connection: Connection) -> None:
-            raise asyncpg.InternalClientError("cannot switch to state 12")
+            raise asyncpg.InternalClientError("got result for unknown protocol state")
 
         async with PostgresqlPool(postgresql_dsn, max_connections=1) as pool:
             ((lost,),) = await pool.fetch("SELECT pg_backend_pid()")
@@ -347,6 +346,21 @@ class TestPool:
                 await pool.run(lose_track)
             assert caught.value.retry_after_seconds
             assert await pool.fetch("SELECT pg_backend_pid()") != [(lost,)]
+
+    async def test_F9_a_connection_whose_end_was_announced_costs_no_call(
+        self, postgresql_dsn: Dsn
+    ) -> None:
+        """What a server says that shuts down arrives a moment before the connection closes."""
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+        announcement = b"E" + struct.pack("!i", 4 + len(fields)) + fields
+
+        async def hear(connection: Connection) -> None:
+            connection._protocol.data_received(announcement)
+
+        async with PostgresqlPool(postgresql_dsn, max_connections=1) as pool:
+            ((ending,),) = await pool.fetch("SELECT pg_backend_pid()")
+            await pool.run(hear)
+            assert await pool.fetch("SELECT pg_backend_pid()") != [(ending,)]
 
     async def test_ending_the_sessions_costs_no_more_than_the_calls_that_met_it(
         self, postgresql_dsn: Dsn
