@@ -15,7 +15,7 @@ TRANSPORT := $(shell find transport -name '*.rs' -o -name '*.py' -o -name '*.tom
 # Those with a server in them: neither simulations nor what the compiler wrapper does by itself.
 SERVING_TESTS := tests/contracts tests/deploy/test_pods_processes.py tests/e2e tests/integration $(addprefix tests/unit/,cas core executor \
 	server) --ignore=tests/unit/clients/compile tests/unit/clients
-PACKAGES := bazel busybox bwrap cargo clang cmake fusermount3 g++ git ld.lld make meson ninja npm postgresql rustc strace
+PACKAGES := bazel busybox bwrap cargo clang clang-runtime cmake fusermount3 g++ git ld.lld make meson ninja npm postgresql rustc strace
 TOOLS := bazel-2.1.0 buf-1.75.0 buildstream-2.8.1 grpcurl-1.9.3 helm-3.21.4 pyerfa-2.0.1.5
 
 .PHONY: help demo test test-transports soak fuzz-transport check bench bench-compile protos format clean

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that the programs named as arguments exist: installs their Debian packages when it may
 # (root, apt-get), else says which ones to install. `venv` stands for Python's own venv module,
-# `postgresql` for the server, which Debian keeps out of the PATH.
+# `postgresql` for the server, which Debian keeps out of the PATH, `clang-runtime` for the libraries of
+# clang's sanitizers and of its coverage.
 set -euo pipefail
 
 declare -A package_of=(
@@ -11,6 +12,7 @@ declare -A package_of=(
   [cargo]=cargo
   [ccache]=ccache
   [clang]=clang
+  [clang-runtime]=libclang-rt-dev
   [cmake]=cmake
   [distcc]=distcc
   [fusermount3]=fuse3
@@ -34,6 +36,8 @@ is_there() {
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null
   elif [[ $1 == postgresql ]]; then
     command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+  elif [[ $1 == clang-runtime ]]; then
+    [[ -e $(clang --rtlib=compiler-rt -print-libgcc-file-name 2>/dev/null) ]]
   else
     command -v "$1" >/dev/null
   fi
