@@ -4,6 +4,7 @@ from __future__ import annotations  # grpc's stubs are generic where its classes
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Generic, Self
 
 import grpc.aio
@@ -41,7 +42,7 @@ class BidirectionalCall(Generic[Request, Reply]):
 
     async def done_sending(self) -> None:
         """Says that no more requests come; replies may."""
-        await self._call.done_writing()
+        await finish_sending(self._call)
 
     async def __aiter__(self) -> AsyncIterator[Reply]:
         try:
@@ -77,6 +78,15 @@ async def send_unless_over(call: Any, request: Message | bytes) -> bool:
     return True
 
 
+async def finish_sending(call: Any) -> None:
+    """Says on a grpc.aio stream that no more messages come, unless the call is over.
+
+    What has ended it is known to grpc's threads before it is to `done`, which grpc.aio asks.
+    """
+    with suppress(grpc.aio.InternalError):
+        await call.done_writing()
+
+
 async def send_each(call: Any, requests: AsyncIterator[bytes]) -> None:
     """Sends what a relayed call sends; the status of the call says what becomes of it."""
     try:
@@ -84,7 +94,7 @@ async def send_each(call: Any, requests: AsyncIterator[bytes]) -> None:
         async for request in requests:
             if not await send_unless_over(call, request):
                 return
-        await call.done_writing()
+        await finish_sending(call)
     except grpc.aio.AioRpcError:
         return
     except Exception:

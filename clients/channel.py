@@ -25,6 +25,7 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
 from .address import parse_address
 from .bidirectional_call import (
     BidirectionalCall,
+    finish_sending,
     raise_if_abandoned,
     send_each,
     send_unless_over,
@@ -211,7 +212,7 @@ class Channel:
             async for request in requests:
                 if not await send_unless_over(call, request):
                     break
-            await call.done_writing()
+            await finish_sending(call)
             reply = cast(Reply, await call)
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error

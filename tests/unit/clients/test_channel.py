@@ -1,12 +1,14 @@
 """Errors, retries and metadata of calls."""
 
+import asyncio
 import socket
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
 from reapi.clients.channel import Channel
-from reapi.clients.methods import CONNECT, FIND_MISSING_BLOBS, GET_CAPABILITIES, READ
+from reapi.clients.methods import CONNECT, FIND_MISSING_BLOBS, GET_CAPABILITIES, READ, WRITE
 from reapi.core.digest import digest_of
 from reapi.core.errors import (
     Aborted,
@@ -22,12 +24,15 @@ from reapi.protos.build.bazel.remote.execution.v2.remote_execution_pb2 import (
     FindMissingBlobsRequest,
     GetCapabilitiesRequest,
 )
-from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest
+from reapi.protos.google.bytestream.bytestream_pb2 import ReadRequest, WriteRequest
 from reapi.protos.reapi.worker.v1.worker_pb2 import ConnectRequest, Drain
 from tests.fakes.fault_proxy import FaultProxy
 from tests.fakes.reapi_server import FakeReapiServer
 
 ASK = GetCapabilitiesRequest()
+HTTP2_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""An empty frame of them: all that a client waits for. It may send 65,535 bytes then."""
+MORE_THAN_IT_TAKES = 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -152,6 +157,21 @@ async def test_a_stream_that_the_other_side_ended_says_so(
             await anext(aiter(call))
         with pytest.raises(ReapiError):
             await call.send(ConnectRequest())
+
+
+async def test_a_connection_that_is_lost_while_a_request_waits_is_an_error_like_any_other() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with Channel(f"127.0.0.1:{listener.getsockname()[1]}") as channel:
+
+            async def requests() -> AsyncIterator[WriteRequest]:
+                asyncio.get_running_loop().call_soon(peer.close)
+                yield WriteRequest(data=bytes(MORE_THAN_IT_TAKES))
+
+            writing = asyncio.create_task(channel.client_stream(WRITE, requests()))
+            peer, _ = await asyncio.to_thread(listener.accept)
+            peer.sendall(HTTP2_SETTINGS)
+            with pytest.raises(Unavailable):
+                await writing
 
 
 async def test_a_server_that_falls_silent_is_noticed_without_a_deadline() -> None:
