@@ -4,6 +4,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export PYTHON ?= python3
+# The tests start hundreds of processes; without bytecode each of them compiles everything once more.
+unexport PYTHONDONTWRITEBYTECODE
 PROCESSES ?= auto
 PYTEST_FLAGS ?=
 ONLY ?=
@@ -40,7 +42,7 @@ test-transports: .venv/development ## Run the tests that serve gRPC once more, o
 
 soak: .venv/development .venv/transport ## Run the tests that take long, which `make test` leaves out
 	@scripts/install_system_packages.sh $(PACKAGES)
-	@scripts/install_tools.sh bazel-2.1.0 fastjet-3.5.2.0 minio
+	@scripts/install_tools.sh $(TOOLS) fastjet-3.5.2.0 minio
 	@.venv/bin/pytest -m soak -n $(PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 fuzz-transport: ## Fuzz the codec of transport/ for a minute

@@ -74,6 +74,7 @@ def test_helm_has_nothing_to_say_of_it(chart: Chart, values: Values) -> None:
     assert "1 chart(s) linted, 0 chart(s) failed" in chart.lint(values)
 
 
+@pytest.mark.soak
 @examples
 def test_kubernetes_knows_every_field(chart: Chart, values: Values, manifest_check: Path) -> None:
     text = chart.text(values)
@@ -82,6 +83,7 @@ def test_kubernetes_knows_every_field(chart: Chart, values: Values, manifest_che
     assert int(done.stdout) >= len(chart.render(values))
 
 
+@pytest.mark.soak
 def test_a_field_that_kubernetes_does_not_know_is_noticed(
     chart: Chart, manifest_check: Path
 ) -> None:

@@ -432,13 +432,20 @@ async def test_connections_that_stop_anywhere_are_closed(impatient: InteropProce
     """Silence in the preface, before the settings, in headers, and on an idle connection."""
     block = b"\0\1\0" + bytes((1, 0)) + b"\0\0\0\1" + b"half of a header block"
     beginnings = [b"", PREFACE[:10], PREFACE, PREFACE + b"\0\0\0\4\0\0\0\0\0" + block]
-    async with unharmed(impatient):
-        for said in beginnings:
-            async with raw_socket(impatient.port) as connection:
-                await connection.send(said)
-                await connection.end()
+
+    async def stop_after(said: bytes) -> None:
+        async with raw_socket(impatient.port) as connection:
+            await connection.send(said)
+            await connection.end()
+
+    async def answer_no_ping() -> None:
         async with raw_connection(impatient.port) as connection:
-            await connection.end()  # it answers no ping of the server's
+            await connection.end()
+
+    async with unharmed(impatient), asyncio.TaskGroup() as group:
+        for said in beginnings:
+            group.create_task(stop_after(said))
+        group.create_task(answer_no_ping())
 
 
 async def test_a_preface_that_comes_byte_by_byte_has_no_more_time(

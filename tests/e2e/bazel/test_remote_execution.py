@@ -25,6 +25,7 @@ def test_a_first_build_runs_everything_remotely_and_after_clean_everything_is_a_
     assert again.processes == {"remote cache hit": first.processes["remote"]}
 
 
+@pytest.mark.soak
 def test_noremote_accept_cached_executes_everything_again(
     bazel: Bazel, server: ServerProcess
 ) -> None:
@@ -48,6 +49,7 @@ def test_remote_download_minimal_builds_everything_and_downloads_no_final_output
     assert not bazel.output("app/count").exists()
 
 
+@pytest.mark.soak
 def test_what_a_command_says_on_standard_error_is_shown_also_from_the_cache(
     bazel: Bazel, server: ServerProcess
 ) -> None:

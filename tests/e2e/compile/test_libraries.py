@@ -114,6 +114,7 @@ def test_links_by_executors_make_what_the_linker_makes(
     assert build() == {OutcomeKind.HIT_LOCAL: count}
 
 
+@pytest.mark.soak
 @minutes
 def test_a_compilation_database_is_made_as_by_the_compiler_cold_and_warm(
     reference: Reference, wrapper: Wrapper

@@ -24,7 +24,7 @@ UNSAFE = "#include <stdio.h>\nint f(void) { return tmpnam(0) != 0; }\n"
 STRING = "#include <string>\nint g(const char *x) { return std::string(x).size(); }\n"
 
 
-@pytest.fixture(params=["gcc", "clang"])
+@pytest.fixture(params=["gcc", pytest.param("clang", marks=pytest.mark.soak)])
 def compiler(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
