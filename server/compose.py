@@ -74,7 +74,6 @@ async def compose(
     `member` is the number of this process among those that share a data directory; `own_token` is
     what these show each other, and their scheduler.
     """
-    roles = config.server.roles
     tokens = make_tokens(config.auth, own_token)
     instances = _instances(config)
     if config.upstream is not None:
@@ -82,47 +81,65 @@ async def compose(
     storage = await stack.enter_async_context(
         open_storage(storage_config(config), registry, member=member)
     )
-    forwarder: SchedulerForwarder | ShardedForwarder | None = None
-    ask: Callable[[], Awaitable[ClusterView]] | None = None
-    scheduler_methods: list[Method] = []
-    office = None
-    if "scheduler" in roles:
-        office = Office(partial(open_term, config, storage, instances), registry)
-        scheduler_methods = office.methods()
-        ask = office.ask
-        registry.register(ClusterMetrics(office.view))
-    elif config.scheduler.shards:
-        forwarder = await _sharded(config, storage, instances, stack, own_token)
-        scheduler_methods = forwarder.methods()
-        ask = forwarder.ask
-    elif config.scheduler.endpoint is not None:
-        forwarder = await _forwarder(config.scheduler.endpoint, config, stack, own_token)
-        scheduler_methods = forwarder.methods()
-        ask = forwarder.ask
-    methods = list(scheduler_methods)
-    if "frontend" in roles:
-        logs = SchedulerLogs(scheduler_methods) if scheduler_methods else None
+    scheduling = await _scheduling(config, storage, instances, registry, stack, own_token)
+    office = scheduling.office
+    methods = list(scheduling.methods)
+    if "frontend" in config.server.roles:
+        logs = SchedulerLogs(scheduling.methods) if scheduling.methods else None
         methods += services(storage, instances, has_execution=logs is not None, logs=logs)
     health = _health(methods)
     storage.health.add_listener(
         lambda problem: health.set_available(_STORAGE_SERVICES, problem is None)
     )
-    if forwarder is not None:
+    if scheduling.forwarder is not None:
         tell = partial(health.set_available, SERVICE_NAMES)
-        await stack.enter_async_context(forwarder.reporting(tell))
+        await stack.enter_async_context(scheduling.forwarder.reporting(tell))
     if office is not None:
         await stack.enter_async_context(office.serving(health))
     return Api(
         _described(_guarded(methods, tokens), health),
-        [*_guarded(scheduler_methods, tokens), *health.methods()],
+        [*_guarded(scheduling.methods, tokens), *health.methods()],
         health,
         ClusterHealth(
-            {"blobs": storage.parts.objects.check, "state": storage.parts.index.check}, ask
+            {"blobs": storage.parts.objects.check, "state": storage.parts.index.check},
+            scheduling.ask,
         ),
         lambda: (office.problem if office else None) or storage.health.problem,
         lambda: office.standby if office else None,
         _resignation(office, storage),
     )
+
+
+@dataclass(frozen=True)
+class _Scheduling:
+    """Who schedules: this process when it is in office, others behind a forwarder, or nobody."""
+
+    methods: list[Method]
+    ask: Callable[[], Awaitable[ClusterView]] | None
+    office: Office | None = None
+    forwarder: SchedulerForwarder | ShardedForwarder | None = None
+
+
+async def _scheduling(
+    config: ServerConfig,
+    storage: Storage,
+    instances: Instances,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
+    token: str | None,
+) -> _Scheduling:
+    forwarder: SchedulerForwarder | ShardedForwarder
+    if "scheduler" in config.server.roles:
+        office = Office(partial(open_term, config, storage, instances), registry)
+        registry.register(ClusterMetrics(office.view))
+        return _Scheduling(office.methods(), office.ask, office=office)
+    if config.scheduler.shards:
+        forwarder = await _sharded(config, storage, instances, stack, token)
+    elif config.scheduler.endpoint is not None:
+        forwarder = await _forwarder(config.scheduler.endpoint, config, stack, token)
+    else:
+        return _Scheduling([], None)
+    return _Scheduling(forwarder.methods(), forwarder.ask, forwarder=forwarder)
 
 
 async def _forwarder(
