@@ -60,6 +60,17 @@ def production_secrets(dsn: Dsn, s3: S3Config, tls: TlsFolder) -> Secrets:
     }
 
 
+async def run_on_each(client: Client, text: str) -> None:
+    """Runs actions on two numbered executors, each on the one that its digest names."""
+    workers = set()
+    for number in range(6):
+        result = await client.run(["echo", text, str(number)], timeout=60)
+        assert result.stdout.decode() == f"{text} {number}\n"
+        assert result.worker == f"{EXECUTOR}-{owner(result.action_digest.hash, 2)}"
+        workers.add(result.worker)
+    assert workers == {f"{EXECUTOR}-0", f"{EXECUTOR}-1"}
+
+
 async def test_F1_K5_S8_a_release_in_production_runs_actions_on_its_numbered_executors(
     chart: Chart, open_path: Path, postgresql_dsn: Dsn, s3_config: S3Config
 ) -> None:
@@ -91,24 +102,16 @@ async def test_F1_K5_S8_a_release_in_production_runs_actions_on_its_numbered_exe
         ):
             for pod in pods:
                 await asyncio.to_thread(cluster.check_probes, workload, pod)
-        workers = set()
         async with Client(
             f"grpcs://{frontend.grpc}",
             token=TOKENS["runner"],
             tls=tls.client(has_certificate=True),
             remembers_digests=False,
         ) as client:
-            for number in range(6):
-                result = await client.run(["echo", str(number)], timeout=60)
-                assert result.stdout.decode() == f"{number}\n"
-                ordinal = owner(result.action_digest.hash, len(executors))
-                assert result.worker == f"{EXECUTOR}-{ordinal}"
-                workers.add(result.worker)
+            await run_on_each(client, "at first")
             # The scheduler that stands by is in the same Service.
             schedulers[0].kill()
-            result = await client.run(["echo", "taken over"], timeout=60)
-            assert result.stdout == b"taken over\n"
-        assert workers == {f"{EXECUTOR}-0", f"{EXECUTOR}-1"}
+            await run_on_each(client, "taken over")
         await asyncio.to_thread(fetch, frontend, "/cluster_healthz")
 
 
