@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds MinIO if a test needs it: here, where nothing times out."""
+    gc.freeze()  # the tests themselves are never garbage, and very many objects to look at
     needs_server = any(
         "s3_server" in getattr(item, "fixturenames", ()) or item.get_closest_marker("s3")
         for item in session.items

@@ -103,6 +103,7 @@ async def orphans(storage: Storage, written_before: float) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 async def test_D4_every_flipped_bit_of_a_thousand_objects_is_found(
     storage: Storage, bucket: Bucket
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_build_with_the_wrapper_is_that_of_the_compiler_cold_and_warm(
     assert build() == {OutcomeKind.HIT_REMOTE: library.compiles}
 
 
+@pytest.mark.soak
 @minutes
 def test_links_by_executors_make_what_the_linker_makes(
     reference: Reference, wrapper: Wrapper
