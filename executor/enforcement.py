@@ -50,6 +50,10 @@ class Enforcement:
         if self._cgroup:
             self._cgroup.kill()
 
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has killed for memory since `prepare`."""
+        return self._cgroup is not None and self._cgroup.ran_out_of_memory()
+
     async def prepare(self, booked: Mapping[str, int]) -> None:
         """A command is about to run that has booked so much of resources."""
         cgroup = self._cgroup

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,12 +23,13 @@ from . import slot_process
 from .enforcement import Enforcement
 from .limits import Limits
 from .processes import state_of
-from .run_outcome import ProcessUsage, RunOutcome
+from .run_outcome import KILLED_EXIT_CODE, ProcessUsage, RunOutcome
 from .run_watch import RunWatch, log_breach
 from .sandbox import Enclosure, enclosed
 from .seccomp import filter_program, is_supported, sealed_file
 from .slot_cgroup import SlotCgroup
 from .slot_kernel import descendants, set_subreaper
+from .slot_limits import Spent
 from .slot_messages import frame
 
 _LAUNCH = (
@@ -194,8 +196,21 @@ class Runner:
         }
         self._breach = ""
         self._watch.start(self._process.pid)
+        started_ns, started = time.time_ns(), time.monotonic()
         try:
             outcome = await uninterrupted(self._ask({"run": command}), on_cancel=self._kill)
+        except Internal:
+            if not self._enforcement.ran_out_of_memory():
+                raise
+            # The slot process died of what its command did, and cannot say so.
+            outcome = {
+                "ended_by": "memory",
+                "exit_code": KILLED_EXIT_CODE,
+                "started_ns": started_ns,
+                "ended_ns": time.time_ns(),
+                "seconds": time.monotonic() - started,
+                "usage": Spent().as_message(),
+            }
         finally:
             await self._watch.stop()
             too_long = self._cut_logs()

@@ -2,7 +2,8 @@
 
 The slot process enters at its birth, and all that it starts is born inside: nothing has to be
 moved, which would cost milliseconds for each action, and nothing runs outside for a moment. When
-memory runs out the kernel kills a process of the action first (slot_limits.py sees to that).
+memory runs out the kernel kills a process of the action first (slot_limits.py sees to that); if
+something needs memory before that of the dead one is free, it may kill the slot process next.
 """
 
 import os
@@ -16,6 +17,7 @@ from reapi.core.errors import ResourceExhausted
 from .cgroup_members import kill_members, remove_cgroup
 from .cgroup_places import Place
 from .limits import CPU, CPU_TIME, MEMORY, OWN_PROCESSES, PROCESSES, Limits
+from .slot_limits import memory_kills
 
 _CPU_PERIOD_MICROSECONDS = 100_000
 _WHOLE_CORE = 1000
@@ -89,6 +91,7 @@ class SlotCgroup:
         """The descriptors that slot_limits.ProcessLimit is made of."""
         self._usage = self._peak = -1
         self._start_bytes = 0
+        self._start_kills = 0
         self._times: tuple[int, ...] = ()
         self._start_times = (0, 0)
         try:
@@ -162,6 +165,8 @@ class SlotCgroup:
     def start(self) -> None:
         """An action begins now: its time and its peak of memory are counted from here."""
         self._start_times = self._nanoseconds()
+        if self.out_of_memory:
+            self._start_kills = memory_kills(self.out_of_memory[1])
         if self._peak >= 0:
             try:
                 os.pwrite(self._peak, b"0", 0)
@@ -169,6 +174,11 @@ class SlotCgroup:
                 self._peak = -1
                 return
             self._start_bytes = int(os.pread(self._usage, 32, 0))
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed a process for memory since `start`, whoever that was."""
+        counted = self.out_of_memory
+        return counted is not None and memory_kills(counted[1]) > self._start_kills
 
     def seconds(self) -> tuple[float, float]:
         """User and system time since `start`, of this slot's own process too; 0 if not counted."""

@@ -32,6 +32,13 @@ def _less(limit: int, most: int) -> int:
     return most if limit == resource.RLIM_INFINITY else min(limit, most)
 
 
+def memory_kills(counter: int) -> int:
+    """How many processes the kernel has killed for memory so far; `counter` is the descriptor of
+    memory.oom_control in cgroups of version 1, of memory.events in version 2."""
+    words = os.pread(counter, 4096, 0).split()
+    return int(words[words.index(b"oom_kill") + 1])
+
+
 class OutOfMemory:
     """Notices that the kernel killed a process of the slot because its memory was at the limit.
 
@@ -63,8 +70,7 @@ class OutOfMemory:
             with contextlib.suppress(BlockingIOError):
                 os.read(self.event, 8)
                 self._checks_left = _CHECKS
-        words = os.pread(self._counter, 4096, 0).split()
-        before, self._kills = self._kills, int(words[words.index(b"oom_kill") + 1])
+        before, self._kills = self._kills, memory_kills(self._counter)
         return self._kills > before
 
 

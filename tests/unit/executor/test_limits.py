@@ -136,6 +136,18 @@ def sleeping(count: int, uid: int) -> Iterator[None]:
             process.wait()
 
 
+@contextmanager
+def killed_first() -> Iterator[None]:
+    """What is started inside is as likely to be killed for memory as what an action starts."""
+    score = Path("/proc/self/oom_score_adj")
+    own = score.read_text()
+    score.write_text("1000")
+    try:
+        yield
+    finally:
+        score.write_text(own)
+
+
 async def assert_free(harness: Harness) -> None:
     """The slot holds nothing of the action before, and runs the next one."""
     assert list(harness.slot.runner.processes()) == []
@@ -241,12 +253,23 @@ class TestMemory:
     async def test_reliability_S11_a_full_tmpfs_counts_as_memory(
         self, reachable_path: Path
     ) -> None:
+        await self._fill_tmpfs(reachable_path)
+
+    @needs_memory_cgroup
+    async def test_reliability_S11_the_death_of_the_slot_process_for_memory_is_that_of_the_action(
+        self, reachable_path: Path
+    ) -> None:
+        """As when something needs memory before that of the one that was killed is free."""
+        with killed_first():  # the slot process is too, and has most in its memory
+            await self._fill_tmpfs(reachable_path)
+
+    async def _fill_tmpfs(self, path: Path) -> None:
         async with open_harness(
-            reachable_path,
+            path,
             separate_uid=os.geteuid() == 0,
             sandbox="bubblewrap",
             limits=SMALL,
-            cgroups=new_cgroups(reachable_path, SMALL),
+            cgroups=new_cgroups(path, SMALL),
         ) as harness:
             script = "i=0; while head -c 4M /dev/zero > /dev/shm/$i; do i=$((i + 1)); done"
             response = await harness.sh(script)
