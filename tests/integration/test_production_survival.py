@@ -105,6 +105,7 @@ async def test_a_result_outlives_the_scheduler_and_the_executor_that_had_it(
             executor.kill()
         again = fleet.production.scheduler(listen=fleet.scheduler.grpc)
         with again, fleet.executor("direct"):
+            await asyncio.to_thread(fleet.frontend.wait_for_log, "the active scheduler is", 2)
             response = response_of((await fleet.system.wait(name))[-1])
             assert await fleet.system.stdout(response) == "printed\n"
             (entry,) = await list_history(fleet.system.channel, HistoryQuery())
