@@ -173,7 +173,7 @@ class Runner:
         command can name, and `directory` is a path inside of it, too.
         Raises InvalidArgument for a command that the system cannot take, ResourceExhausted when it
         cannot start processes or set up the enclosure now, Internal when the slot process was
-        killed.
+        killed, but for memory that the command used up.
         """
         if self._process is None:
             self._start()
@@ -196,21 +196,8 @@ class Runner:
         }
         self._breach = ""
         self._watch.start(self._process.pid)
-        started_ns, started = time.time_ns(), time.monotonic()
         try:
-            outcome = await uninterrupted(self._ask({"run": command}), on_cancel=self._kill)
-        except Internal:
-            if not self._enforcement.ran_out_of_memory():
-                raise
-            # The slot process died of what its command did, and cannot say so.
-            outcome = {
-                "ended_by": "memory",
-                "exit_code": KILLED_EXIT_CODE,
-                "started_ns": started_ns,
-                "ended_ns": time.time_ns(),
-                "seconds": time.monotonic() - started,
-                "usage": Spent().as_message(),
-            }
+            outcome = await uninterrupted(self._outcome(command), on_cancel=self._kill)
         finally:
             await self._watch.stop()
             too_long = self._cut_logs()
@@ -221,6 +208,23 @@ class Runner:
         usage = ProcessUsage(**outcome.pop("usage"))
         breach = self._breach or too_long
         return self._enforcement.explained(RunOutcome(**outcome, usage=usage), breach)
+
+    async def _outcome(self, command: dict[str, Any]) -> dict[str, Any]:
+        """What the slot process says; of one that memory killed with its command, what it would."""
+        started_ns, started = time.time_ns(), time.monotonic()
+        try:
+            return await self._ask({"run": command})
+        except Internal:
+            if not self._enforcement.ran_out_of_memory():
+                raise
+        return {
+            "ended_by": "memory",
+            "exit_code": KILLED_EXIT_CODE,
+            "started_ns": started_ns,
+            "ended_ns": time.time_ns(),
+            "seconds": time.monotonic() - started,
+            "usage": Spent().as_message(),
+        }
 
     def _cut_logs(self) -> str:
         """What is said of logs that are too long, of which no more is left than may be."""
